@@ -11,8 +11,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -63,17 +65,22 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def remove_cgroups(name: str) -> None:
-    """Remove the cgroups that liblxc leaves behind for a container that is gone."""
-    pattern = f"lxc.*{name}*"
+    """Remove the cgroups that liblxc leaves behind for a container that is gone.
+
+    Only the container's own: its name, or the name and the number that liblxc appends
+    where a group of that name was there already.
+    """
+    own = re.compile(rf"lxc\.\w+\.{re.escape(name)}(-\d+)?")
     mounts = [p for p in CGROUPS.iterdir() if p.is_dir()] if CGROUPS.exists() else []
     for mount in (CGROUPS, *mounts):
-        for group in sorted(mount.glob(pattern), reverse=True):
-            for inner in sorted(group.rglob("*"), reverse=True):
-                if inner.is_dir():
-                    with contextlib.suppress(OSError):
-                        inner.rmdir()
-            with contextlib.suppress(OSError):
-                group.rmdir()
+        for group in mount.glob("lxc.*"):
+            if own.fullmatch(group.name):
+                for inner in sorted(group.rglob("*"), reverse=True):
+                    if inner.is_dir():
+                        with contextlib.suppress(OSError):
+                            inner.rmdir()
+                with contextlib.suppress(OSError):
+                    group.rmdir()
 
 
 def destroy(container: lxc.Container) -> None:
@@ -102,6 +109,20 @@ def lxcpath() -> Iterator[str]:
 
 
 @pytest.fixture
+def own_path(lxcpath: str) -> Iterator[str]:
+    """An empty lxcpath of this test's own, whatever it leaves in there goes with it."""
+    path = tempfile.mkdtemp(prefix="lxc-tests-", dir="/var/tmp")
+    os.chmod(path, 0o755)
+    yield path
+    # A container whose overlay clones are still there cannot go before them.
+    for _ in range(3):
+        for name in lxc.list_containers(config_path=path):
+            with contextlib.suppress(RuntimeError):
+                destroy(lxc.Container(name, path))
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
 def new_name() -> Callable[[], str]:
     """Names that no other container has: cgroup names are the whole host's."""
     return lambda: f"t{os.getpid()}-{next(_serial)}"
@@ -119,7 +140,10 @@ def make(
     made: list[lxc.Container] = []
 
     def make(
-        *, start: bool = False, config: dict[str, str] | None = None, network: bool = False
+        *,
+        start: bool = False,
+        config: dict[str, str] | None = None,
+        network: bool = False,
     ) -> lxc.Container:
         container = create_busybox(new_name(), lxcpath, network=network)
         made.append(container)
@@ -176,6 +200,17 @@ def create_busybox(name: str, path: str, *, network: bool = False) -> lxc.Contai
     return container
 
 
+def create_bare(name: str, path: str) -> lxc.Container:
+    """Create a container with an empty root: it cannot start, but clones fast."""
+    container = lxc.Container(name, path)
+    root = f"{path}/{name}/rootfs"
+    assert container.set_config_item("lxc.rootfs.path", root)
+    assert container.set_config_item("lxc.uts.name", name)
+    assert container.save_config()
+    os.mkdir(root)
+    return container
+
+
 def start_and_settle(container: lxc.Container) -> None:
     """Start a container and wait until its init has reached its main loop."""
     assert container.start()
@@ -191,10 +226,10 @@ def open_descriptors() -> dict[str, str]:
     return found
 
 
-def run_python(program: str, *args: str, **options: object) -> subprocess.CompletedProcess[str]:
+def run_python(
+    program: str, *args: str, **options: object
+) -> subprocess.CompletedProcess[str]:
     """Run a Python program in a process of its own, away from the checkout."""
-    import sys
-
     return subprocess.run(
         [sys.executable, "-c", program, *args],
         capture_output=True,

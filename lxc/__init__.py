@@ -1,0 +1,745 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""LXC, Linux's system containers, from Python.
+
+    import lxc
+
+    container = lxc.Container("web")
+    container.create("busybox")
+    container.start()
+    print(container.get_ips(timeout=10))
+    container.attach_wait(lxc.attach_run_command, ["uname", "-a"])
+    container.stop()
+    container.destroy()
+
+Most calls return False where liblxc says no; container.last_error then holds the reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import operator
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, Union
+
+try:
+    from . import _lxc
+except ImportError as error:
+    if "liblxc" not in str(error):
+        raise
+    raise ImportError(
+        "the lxc package needs the library liblxc.so.1, which is not on this machine: "
+        "install liblxc1 (Debian 12, Ubuntu 22.04), liblxc1t64 (Debian 13, Ubuntu "
+        "24.04), lxc-libs (Fedora, EPEL, Alpine)"
+    ) from error
+
+from ._lxc import (
+    CLONE_NEWIPC,
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWPID,
+    CLONE_NEWUSER,
+    CLONE_NEWUTS,
+    LXC_ATTACH_CLEAR_ENV,
+    LXC_ATTACH_DEFAULT,
+    LXC_ATTACH_DROP_CAPABILITIES,
+    LXC_ATTACH_KEEP_ENV,
+    LXC_ATTACH_LSM_EXEC,
+    LXC_ATTACH_LSM_NOW,
+    LXC_ATTACH_MOVE_TO_CGROUP,
+    LXC_ATTACH_NO_NEW_PRIVS,
+    LXC_ATTACH_REMOUNT_PROC_SYS,
+    LXC_ATTACH_SET_PERSONALITY,
+    LXC_ATTACH_TERMINAL,
+    LXC_CLONE_KEEPBDEVTYPE,
+    LXC_CLONE_KEEPMACADDR,
+    LXC_CLONE_KEEPNAME,
+    LXC_CLONE_MAYBE_SNAPSHOT,
+    LXC_CLONE_SNAPSHOT,
+    LXC_CREATE_QUIET,
+    arch_to_personality,
+    get_global_config_item,
+)
+from .errors import LXCError, find_reason
+from .network import ContainerNetwork, ContainerNetworkList
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class HasFileno(Protocol):
+        def fileno(self) -> int: ...
+
+    Text = Union[str, bytes]
+    Path = Union[str, bytes, os.PathLike[str], os.PathLike[bytes]]
+    Stream = Union[int, HasFileno, None]
+
+__all__ = [
+    "CLONE_NEWIPC",
+    "CLONE_NEWNET",
+    "CLONE_NEWNS",
+    "CLONE_NEWPID",
+    "CLONE_NEWUSER",
+    "CLONE_NEWUTS",
+    "LXC_ATTACH_CLEAR_ENV",
+    "LXC_ATTACH_DEFAULT",
+    "LXC_ATTACH_DROP_CAPABILITIES",
+    "LXC_ATTACH_KEEP_ENV",
+    "LXC_ATTACH_LSM_EXEC",
+    "LXC_ATTACH_LSM_NOW",
+    "LXC_ATTACH_MOVE_TO_CGROUP",
+    "LXC_ATTACH_NO_NEW_PRIVS",
+    "LXC_ATTACH_REMOUNT_PROC_SYS",
+    "LXC_ATTACH_SET_PERSONALITY",
+    "LXC_ATTACH_TERMINAL",
+    "LXC_CLONE_KEEPBDEVTYPE",
+    "LXC_CLONE_KEEPMACADDR",
+    "LXC_CLONE_KEEPNAME",
+    "LXC_CLONE_MAYBE_SNAPSHOT",
+    "LXC_CLONE_SNAPSHOT",
+    "LXC_CREATE_QUIET",
+    "Container",
+    "ContainerNetwork",
+    "ContainerNetworkList",
+    "LXCError",
+    "arch_to_personality",
+    "attach_run_command",
+    "attach_run_shell",
+    "default_config_path",
+    "get_global_config_item",
+    "list_containers",
+    "version",
+]
+
+__version__ = "8.0.0.dev0"
+
+version = _lxc.get_version()
+default_config_path = get_global_config_item("lxc.lxcpath")
+
+# Programs written for python3-lxc import the extension by its old name.
+sys.modules.setdefault("_lxc", _lxc)
+
+T = TypeVar("T")
+
+POLL = 0.01  # seconds between two looks for an address
+FAMILIES: Mapping[object, str] = {"inet": "inet", "inet6": "inet6", 2: "inet", 10: "inet6"}
+
+
+class _Missing:
+    """Stands for a payload that was not given: None is one."""
+
+    def __repr__(self) -> str:
+        return "..."
+
+
+MISSING = _Missing()
+
+
+def attach_run_command(cmd: Union[Text, list[Any], tuple[Any, list[Any]]]) -> int:
+    """For attach() and attach_wait(): run a command in the container.
+
+    cmd is a list whose first item is the program, a tuple (program, [argument 0, ...]),
+    or one word.  Called in an attached function it replaces the process, and returns
+    only if it cannot: 127 if there is no such program, 126 if it cannot be executed.
+    """
+    return _lxc.attach_run_command(_command(cmd))
+
+
+def attach_run_shell(payload: object = None) -> int:
+    """For attach() and attach_wait(): run the shell of the container's user.
+
+    Wraps lxc_attach_run_shell.
+    """
+    return _lxc.attach_run_shell(payload)
+
+
+def _command(cmd: Any) -> tuple[Any, list[Any]]:
+    if isinstance(cmd, tuple):
+        return cmd  # type: ignore[return-value]  # the extension checks its form
+    if not isinstance(cmd, list):
+        return (cmd, [cmd])
+    if not cmd:
+        raise ValueError("the command is an empty list: its first item is the program")
+    return (cmd[0], cmd)
+
+
+def _runner(run: Callable[..., Any], payload: Any) -> tuple[Any, ...]:
+    """What attach passes to the extension: its own functions need no Python inside."""
+    if run is attach_run_command:
+        if payload is MISSING:
+            raise TypeError("attach_run_command needs a command as payload")
+        return (_lxc.attach_run_command, _command(payload))
+    if run is attach_run_shell:
+        return (_lxc.attach_run_shell,)
+    return (run,) if payload is MISSING else (run, payload)
+
+
+class Container(_lxc.Container):
+    """A container by its name and lxcpath (config_path, by default liblxc's).
+
+    It need not exist: create() makes it.  Raises ValueError for what can be no name,
+    RuntimeError where liblxc cannot open it.  One object may be used by several threads.
+    """
+
+    last_error: Union[LXCError, None] = None
+    """What the last call that returned False or -1 failed for."""
+
+    def __init__(self, name: Text, config_path: Union[Path, None] = None) -> None:
+        super().__init__(name, config_path or None)
+
+    @classmethod
+    def _listed(cls, name: str, config_path: Union[Path, None]) -> Container:
+        """A container that is opened when it is first used."""
+        self = cls.__new__(cls)
+        self._open_later(name, config_path)
+        return self
+
+    def _note(self, operation: str, result: T) -> T:
+        """Keep the reason of a failure."""
+        if result is False or (result == -1 and operation.startswith("attach")):
+            self.last_error = LXCError(
+                operation, self.name, find_reason(self, operation)
+            )
+        return result
+
+    # --- Networks ---------------------------------------------------------------------
+
+    @property
+    def network(self) -> ContainerNetworkList:
+        """The interfaces of the configuration, a sequence of ContainerNetwork."""
+        own = self.__dict__.get("_network")
+        return ContainerNetworkList(self) if own is None else own
+
+    @network.setter
+    def network(self, value: ContainerNetworkList) -> None:
+        self.__dict__["_network"] = value
+
+    def attach_interface(
+        self, src_ifname: Text, dst_ifname: Union[Text, None] = None
+    ) -> bool:
+        """Move the host's interface src_ifname into the container, as dst_ifname.
+
+        Needs root.  Return whether that was done.  Wraps lxc_container.attach_interface.
+        """
+        return self._note(
+            "attach_interface", super().attach_interface(src_ifname, dst_ifname)
+        )
+
+    def detach_interface(self, ifname: Text) -> bool:
+        """Move the container's interface ifname to the host; return whether it was.
+
+        Wraps lxc_container.detach_interface.
+        """
+        return self._note("detach_interface", super().detach_interface(ifname))
+
+    def add_device_net(self, name: str, destname: Union[str, None] = None) -> bool:
+        """Move the host's interface into the running container, as destname.
+
+        Uses the program ip and, for wireless interfaces, iw.  Return False when the
+        container is stopped, when there is no such interface or when they fail.
+        """
+        from ._device import move_interface
+
+        return self._note("add_device_net", move_interface(self, name, destname))
+
+    def add_device_node(
+        self, src_path: Path, dest_path: Union[Path, None] = None
+    ) -> bool:
+        """Give the running container the host's device node src_path, as dest_path.
+
+        liblxc looks for dest_path on the host too.  Needs root.  Return whether that
+        was done.  Wraps lxc_container.add_device_node.
+        """
+        return self._note(
+            "add_device_node", super().add_device_node(src_path, dest_path)
+        )
+
+    def remove_device_node(
+        self, src_path: Path, dest_path: Union[Path, None] = None
+    ) -> bool:
+        """Take a device node from the running container; return whether it was.
+
+        Wraps lxc_container.remove_device_node.
+        """
+        return self._note(
+            "remove_device_node", super().remove_device_node(src_path, dest_path)
+        )
+
+    def get_interfaces(self) -> tuple[str, ...]:
+        """The names of the network interfaces inside; () when stopped.
+
+        Wraps lxc_container.get_interfaces.
+        """
+        return super().get_interfaces()
+
+    def get_ips(  # type: ignore[override]  # the raw call has no timeout
+        self,
+        interface: Union[Text, None] = None,
+        family: Union[str, int, None] = None,
+        scope: Union[int, None] = 0,
+        timeout: Union[float, None] = 0,
+    ) -> tuple[str, ...]:
+        """The addresses inside, of one interface or of all but "lo".
+
+        family is "inet", "inet6", socket.AF_INET or socket.AF_INET6, else ValueError.
+        Wait for one for at most timeout seconds (fractions are fine; less than 0: for
+        ever), and return () if none came; the environment variable LXC_GETIP_TIMEOUT
+        takes the timeout's place.  Wraps lxc_container.get_ips.
+        """
+        if family is not None and family not in FAMILIES:
+            raise ValueError(
+                f"{family!r} is no address family: use 'inet', 'inet6', "
+                "socket.AF_INET or socket.AF_INET6"
+            )
+        wanted = (interface or None, FAMILIES.get(family), scope or 0)
+        limit = float(os.environ.get("LXC_GETIP_TIMEOUT", timeout or 0))
+        deadline = time.monotonic() + limit
+        while True:
+            ips = super().get_ips(*wanted)
+            if ips or not (limit < 0 or time.monotonic() < deadline):
+                return ips
+            time.sleep(POLL)
+
+    # --- Configuration -------------------------------------------------------------------
+
+    def get_config_item(self, key: Text) -> Any:
+        """An item of the configuration in memory: a str, or a list of several values.
+
+        "" when it is not set; KeyError for an unknown key or an interface that is not
+        there.  Wraps lxc_container.get_config_item.
+        """
+        value = super().get_config_item(key)
+        return value.rstrip("\n").split("\n") if value.endswith("\n") else value
+
+    def set_config_item(
+        self, key: Text, value: Union[Text, Sequence[Text]]
+    ) -> bool:
+        """Replace the whole value of an item in memory, by a str or a list of them.
+
+        Return False, the old value being there again, exactly when liblxc refuses it;
+        KeyError for an unknown key.  save_config() makes it last.
+        Wraps lxc_container.set_config_item and clear_config_item.
+        """
+        if isinstance(value, (str, bytes)):
+            values: list[Text] = [value]
+        elif isinstance(value, (list, tuple)):
+            values = [item for item in value if item not in ("", b"")] or [""]
+        else:
+            raise TypeError(
+                f"a configuration value is a str or a list of str, not {value!r}"
+            )
+        ok = self._replace_config_item(key, values)
+        if not ok:
+            self.last_error = LXCError(
+                "set_config_item", self.name, f"liblxc refuses {key!r} = {value!r}"
+            )
+        return ok
+
+    def append_config_item(self, key: Text, value: Text) -> bool:
+        """Add a value to an item that is a list; set one that is not.
+
+        Return False for an unknown key or a refused value.
+        Wraps lxc_container.set_config_item.
+        """
+        return self._note("append_config_item", super().set_config_item(key, value))
+
+    def clear_config_item(self, key: Text) -> bool:
+        """Clear an item in memory; False for an unknown key.
+
+        Wraps lxc_container.clear_config_item.
+        """
+        return self._note("clear_config_item", super().clear_config_item(key))
+
+    def clear_config(self) -> None:
+        """Forget the configuration in memory; the file stays.
+
+        Wraps lxc_container.clear_config.
+        """
+        super().clear_config()
+
+    def get_keys(self, key: Union[Text, None] = None) -> list[str]:  # type: ignore[override]
+        """The keys that can be set below a key, or all; KeyError for an unknown one.
+
+        Wraps lxc_container.get_keys.
+        """
+        return super().get_keys(key or None).rstrip("\n").split("\n")
+
+    def get_running_config_item(self, key: Text) -> Union[str, None]:
+        """An item as the running container has it, unsplit; None when stopped or unset.
+
+        Wraps lxc_container.get_running_config_item.
+        """
+        return super().get_running_config_item(key)
+
+    def load_config(self, path: Union[Path, None] = None) -> bool:
+        """Add a file, by default the container's own, to the configuration in memory.
+
+        Call clear_config() first to replace it.  Return whether it could be read.
+        Wraps lxc_container.load_config.
+        """
+        return self._note("load_config", super().load_config(path))
+
+    def save_config(self, path: Union[Path, None] = None) -> bool:
+        """Write the configuration to a file, by default the container's own.
+
+        Return whether that was done.  liblxc changes the process's umask meanwhile.
+        Wraps lxc_container.save_config.
+        """
+        return self._note("save_config", super().save_config(path))
+
+    def get_config_path(self) -> str:
+        """The lxcpath, the directory in which the container's own is.
+
+        Wraps lxc_container.get_config_path.
+        """
+        return super().get_config_path()
+
+    def set_config_path(self, path: Path) -> bool:
+        """Look for the container in another lxcpath from now on.
+
+        Wraps lxc_container.set_config_path.
+        """
+        return self._note("set_config_path", super().set_config_path(path))
+
+    def get_cgroup_item(self, key: Text) -> str:
+        """A cgroup value such as "pids.max", without its last line break.
+
+        KeyError when there is none, or the container is stopped.
+        Wraps lxc_container.get_cgroup_item.
+        """
+        return super().get_cgroup_item(key).rstrip("\n")
+
+    def set_cgroup_item(self, key: Text, value: Text) -> bool:
+        """Set a cgroup value of the running container; return whether it was.
+
+        Wraps lxc_container.set_cgroup_item.
+        """
+        return self._note("set_cgroup_item", super().set_cgroup_item(key, value))
+
+    # --- Life and death ---------------------------------------------------------------------
+
+    def create(  # type: ignore[override]  # in the raw call args come last
+        self,
+        template: Union[Path, None] = None,
+        flags: Union[int, None] = 0,
+        args: Union[Mapping[str, object], Sequence[Text], None] = (),
+        bdevtype: Union[Text, None] = None,
+        fssize: Union[int, None] = 0,
+    ) -> bool:
+        """Make the container's root filesystem with a template.
+
+        template is a name such as "busybox" or the absolute path of a program, and args
+        are its arguments: a mapping {"dist": "debian"} stands for --dist debian.
+        flags is 0 or LXC_CREATE_QUIET, bdevtype the kind of storage and fssize its size
+        in bytes.  Without a template only the configuration is written.
+        Return whether it was made; a failure leaves what was there before.
+        liblxc changes the process's umask meanwhile.  Wraps lxc_container.create.
+        """
+        from ._create import create
+
+        return self._note(
+            "create",
+            create(self, super(), template or None, flags, args, bdevtype, fssize),
+        )
+
+    def destroy(self) -> bool:
+        """Remove the stopped container from disk, and its configuration from memory.
+
+        False if it is not defined, is running or has snapshots.
+        Wraps lxc_container.destroy.
+        """
+        if not self._note("destroy", super().destroy()):
+            return False
+        self.clear_config()
+        return True
+
+    def clone(  # type: ignore[override]  # the raw call returns whether it worked
+        self,
+        newname: Union[Text, None],
+        config_path: Union[Path, None] = None,
+        flags: Union[int, None] = 0,
+        bdevtype: Union[Text, None] = None,
+        bdevdata: Union[Text, None] = None,
+        newsize: Union[int, None] = 0,
+        hookargs: Union[Sequence[Text], None] = (),
+    ) -> Union[Container, bool]:
+        """Copy the stopped container; return the new Container, or False.
+
+        With flags=LXC_CLONE_SNAPSHOT and bdevtype="overlayfs" it is a layer over this
+        one.  config_path is by default this container's own lxcpath, newsize in bytes;
+        hookargs are for clone hooks.  Wraps lxc_container.clone.
+        """
+        from ._create import removed_if_left
+
+        path = config_path or self.get_config_path()
+        name = self.name if newname is None else newname
+        with removed_if_left(path, name):
+            ok = super().clone(
+                newname, path, flags, bdevtype or None, bdevdata or None, newsize, hookargs
+            )
+            if self._note("clone", ok):
+                return Container(name, path)
+        return False
+
+    def rename(self, new_name: Text) -> Union[Container, bool]:  # type: ignore[override]
+        """Rename the stopped container on disk; return a new Container, or False.
+
+        This object keeps the old name.  Wraps lxc_container.rename.
+        """
+        if self._note("rename", super().rename(new_name)):
+            return Container(new_name, self.get_config_path())
+        return False
+
+    def snapshot(self, comment_path: Union[Path, None] = None) -> Union[str, bool]:
+        """Make a snapshot of the stopped container; return its name, or False.
+
+        comment_path is a file with a comment, which is copied.
+        Wraps lxc_container.snapshot.
+        """
+        return self._note("snapshot", super().snapshot(comment_path))
+
+    def snapshot_list(self) -> tuple[tuple[str, str, Union[str, None], str], ...]:
+        """The snapshots: (name, path of the comment, timestamp or None, lxcpath) each.
+
+        KeyError if the container is not defined.  Wraps lxc_container.snapshot_list.
+        """
+        return super().snapshot_list()
+
+    def snapshot_restore(self, name: Text, newname: Union[Text, None] = None) -> bool:
+        """Restore a snapshot, in place of this container or as newname.
+
+        Return whether that was done.  Wraps lxc_container.snapshot_restore.
+        """
+        known = self.defined and os.fsdecode(name) in (s[0] for s in self.snapshot_list())
+        if known or not self.defined:
+            return self._note("snapshot_restore", super().snapshot_restore(name, newname))
+        # liblxc destroys the container first.
+        self.last_error = LXCError(
+            "snapshot_restore", self.name, f"there is no snapshot {name!r}"
+        )
+        return False
+
+    def snapshot_destroy(self, name: Text) -> bool:
+        """Remove a snapshot; return whether it was.
+
+        Wraps lxc_container.snapshot_destroy.
+        """
+        return self._note("snapshot_destroy", super().snapshot_destroy(name))
+
+    # --- Running --------------------------------------------------------------------------------
+
+    def start(
+        self,
+        useinit: Union[bool, None] = False,
+        daemonize: Union[bool, None] = True,
+        close_fds: Union[bool, None] = False,
+        cmd: Union[Sequence[Text], None] = (),
+    ) -> bool:
+        """Start the container with its configuration in memory; return whether it runs.
+
+        cmd takes the place of init; useinit runs it below liblxc's small init.  With
+        daemonize=False the call lasts until the container stops; error_num is then the
+        exit status of its init, and an exception from a signal handler (Ctrl-C from
+        outside) stops it.  close_fds has descriptors closed that it would inherit.
+        The call is made in a forked child: nothing of this process changes.
+        Wraps lxc_container.start.
+        """
+        return self._note("start", super().start(useinit, daemonize, close_fds, cmd))
+
+    def stop(self) -> bool:
+        """Kill the container; True also when it is stopped already.
+
+        Wraps lxc_container.stop.
+        """
+        return self._note("stop", super().stop())
+
+    def shutdown(self, timeout: Union[float, None] = -1) -> bool:
+        """Ask init to halt, and wait for at most timeout seconds (-1: for ever).
+
+        Return whether the container is stopped, and with timeout=0 whether it was
+        asked.  Ctrl-C interrupts.  Wraps lxc_container.shutdown.
+        """
+        return self._note("shutdown", super().shutdown(timeout))
+
+    def reboot(self) -> bool:
+        """Ask init to reboot; False when stopped.  Wraps lxc_container.reboot."""
+        return self._note("reboot", super().reboot())
+
+    def freeze(self) -> bool:
+        """Freeze all processes of the container; False when stopped.
+
+        Wraps lxc_container.freeze.
+        """
+        return self._note("freeze", super().freeze())
+
+    def unfreeze(self) -> bool:
+        """Thaw them; True when stopped.  Wraps lxc_container.unfreeze."""
+        return self._note("unfreeze", super().unfreeze())
+
+    def wait(self, state: Text, timeout: Union[float, None] = -1) -> bool:
+        """Wait for at most timeout seconds (-1: for ever) until the container is in state.
+
+        Several states are separated by "|".  Return whether it got there; False at once
+        for what is no state.  It looks every 20 ms: shorter states can be missed.
+        Ctrl-C interrupts.  Wraps lxc_container.state, again and again.
+        """
+        return self._note("wait", super().wait(state.upper(), timeout))
+
+    def attach(
+        self,
+        run: Callable[..., Any],
+        payload: Any = MISSING,
+        /,
+        *,
+        attach_flags: Union[int, None] = LXC_ATTACH_DEFAULT,
+        namespaces: Union[int, None] = -1,
+        personality: Union[int, None] = -1,
+        initial_cwd: Union[Path, None] = None,
+        uid: Union[int, None] = -1,
+        gid: Union[int, None] = -1,
+        env_policy: Union[int, None] = LXC_ATTACH_KEEP_ENV,
+        extra_env_vars: Union[Sequence[Text], None] = None,
+        extra_keep_env: Union[Sequence[Text], None] = None,
+        stdin: Stream = None,
+        stdout: Stream = None,
+        stderr: Stream = None,
+    ) -> int:
+        """Run something inside, as attach_wait() does, and do not wait for it.
+
+        Return the pid of a process that is this one's own child: wait for it with
+        os.waitpid().  -1 when it could not be attached.
+        Where the configuration in memory is not saved, the attach changes
+        lxc.seccomp.profile and lxc.no_new_privs in it.  Wraps lxc_container.attach.
+        """
+        pid = super().attach(
+            *_runner(run, payload),
+            attach_flags=attach_flags,
+            namespaces=namespaces,
+            personality=personality,
+            initial_cwd=initial_cwd,
+            uid=uid,
+            gid=gid,
+            env_policy=env_policy,
+            extra_env_vars=extra_env_vars,
+            extra_keep_env=extra_keep_env,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+        )
+        return self._note("attach", pid)
+
+    def attach_wait(
+        self,
+        run: Callable[..., Any],
+        payload: Any = MISSING,
+        /,
+        *,
+        attach_flags: Union[int, None] = LXC_ATTACH_DEFAULT,
+        namespaces: Union[int, None] = -1,
+        personality: Union[int, None] = -1,
+        initial_cwd: Union[Path, None] = None,
+        uid: Union[int, None] = -1,
+        gid: Union[int, None] = -1,
+        env_policy: Union[int, None] = LXC_ATTACH_KEEP_ENV,
+        extra_env_vars: Union[Sequence[Text], None] = None,
+        extra_keep_env: Union[Sequence[Text], None] = None,
+        stdin: Stream = None,
+        stdout: Stream = None,
+        stderr: Stream = None,
+    ) -> int:
+        """Run something inside and wait for it; return its wait status, 0 for success.
+
+        run is attach_run_command with a command as payload, attach_run_shell, or a
+        Python function, called as run() or run(payload) in a child of this process that
+        has joined the container.  An int that it returns is its exit status, None is 0,
+        an exception prints its traceback and is 255; sys.exit() is honoured.
+
+        -1 stands for an exit status of 255 and for an attach that failed, at once for a
+        stopped or frozen container; last_error says which.
+
+        attach_flags are LXC_ATTACH_* and namespaces CLONE_NEW*, -1 for the container's;
+        env_policy is LXC_ATTACH_KEEP_ENV or LXC_ATTACH_CLEAR_ENV, extra_env_vars are
+        NAME=VALUE and extra_keep_env names; stdin, stdout and stderr are descriptors or
+        files, by default this process's.
+
+        With stdin on a terminal Ctrl-C is the program's; if it dies of that,
+        KeyboardInterrupt follows.  Else KeyboardInterrupt ends the program, which has
+        0.25 seconds to end by itself.  Wraps lxc_container.attach.
+        """
+        status = super().attach_wait(
+            *_runner(run, payload),
+            attach_flags=attach_flags,
+            namespaces=namespaces,
+            personality=personality,
+            initial_cwd=initial_cwd,
+            uid=uid,
+            gid=gid,
+            env_policy=env_policy,
+            extra_env_vars=extra_env_vars,
+            extra_keep_env=extra_keep_env,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+        )
+        if status > 0:  # how it ended is worth keeping, though no failure of the call
+            with contextlib.suppress(TypeError):
+                reason = _lxc._reason()
+                if reason:
+                    self.last_error = LXCError("attach_wait", self.name, reason)
+        return self._note("attach_wait", status)
+
+    def console(
+        self,
+        ttynum: Union[int, None] = -1,
+        stdinfd: Union[int, None] = 0,
+        stdoutfd: Union[int, None] = 1,
+        stderrfd: Union[int, None] = 2,
+        escape: Union[int, None] = 1,
+    ) -> bool:
+        """Connect descriptors to a terminal of the container (-1: a free one).
+
+        Ctrl-A q leaves it, or the letter of escape's number.  False when stopped,
+        ValueError when no terminal is free.  Wraps lxc_container.console.
+        """
+        return self._note(
+            "console", super().console(ttynum, stdinfd, stdoutfd, stderrfd, escape)
+        )
+
+    def console_getfd(self, ttynum: Union[int, None] = -1) -> Union[int, bool]:
+        """A descriptor of a terminal of the container, which is the caller's to close.
+
+        The terminal stays taken until that, or the end of this object.  False when
+        stopped, ValueError when none is free.  Wraps lxc_container.console_getfd.
+        """
+        return self._note("console_getfd", super().console_getfd(ttynum))
+
+
+def list_containers(
+    active: object = True,
+    defined: object = True,
+    as_object: object = False,
+    config_path: Union[Path, None] = None,
+) -> tuple[Any, ...]:
+    """The names of the containers of an lxcpath, or Container objects.
+
+    active are those that run, defined those with a configuration.  () for a path that is
+    not there.  A picture of a moment: what is broken says so when it is first used.
+    Wraps list_all_containers, list_active_containers and list_defined_containers.
+    """
+    if config_path and not os.path.exists(config_path):
+        return ()
+    try:
+        names = _lxc.list_containers(bool(active), bool(defined), config_path or None)
+    except ValueError:
+        return ()
+    if not as_object:
+        return names
+    objects = []
+    for name in names:
+        with contextlib.suppress(ValueError):  # others' names need not be ours
+            objects.append(Container._listed(name, config_path or None))
+    return tuple(objects)
+
+
+del T

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""create() that leaves what was there before when it fails, and clone() likewise.
+
+liblxc destroys a container whose template fails, with all that its directory held, and
+keeps the half-made configuration in the handle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import operator
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import Container
+
+__all__ = ["create", "removed_if_left"]
+
+
+def create(
+    container: Container,
+    raw: Any,
+    template: Any,
+    flags: Any,
+    args: Any,
+    bdevtype: Any,
+    fssize: Any,
+) -> bool:
+    """Container.create(); raw is the object as the extension's class sees it."""
+    # All arguments are checked before anything is written.
+    arguments = template_arguments(args)
+    flags = operator.index(flags or 0)
+    fssize = operator.index(fssize or 0)
+    if fssize < 0 or fssize >= 1 << 64:
+        raise ValueError(f"fssize is a number of bytes, not {fssize}")
+    check_text(template, "template")
+    check_text(bdevtype, "bdevtype")
+    if template is None:
+        return bool(raw.save_config())
+    check_template(template)
+    if container.running or has_rootfs(container):
+        return False
+    with undone_on_failure(container, raw) as attempt:
+        attempt.ok = (attempt.defined or raw.save_config()) and raw.create(
+            template, flags, bdevtype or None, fssize, arguments
+        )
+    return bool(attempt.ok)
+
+
+def template_arguments(args: Any) -> tuple[Any, ...]:
+    if args is None:
+        return ()
+    if isinstance(args, Mapping):
+        args = [
+            item for key, value in args.items() for item in (f"--{key}", str(value))
+        ]
+    if not isinstance(args, (list, tuple)):
+        raise TypeError(
+            f"args must be a mapping, or a list or tuple of strings, not {args!r}"
+        )
+    for argument in args:
+        check_text(argument, "args", optional=False)
+    return tuple(args)
+
+
+def check_text(value: Any, what: str, *, optional: bool = True) -> None:
+    if value is None and optional:
+        return
+    if not isinstance(value, (str, bytes, os.PathLike)):
+        raise TypeError(f"{what}: a string is needed, not {value!r}")
+    if b"\0" in os.fsencode(value):
+        raise ValueError(f"{what}: embedded null byte in {value!r}")
+
+
+def check_template(template: Any) -> None:
+    name = os.fsdecode(template)
+    if "/" in name and not os.path.isabs(name):
+        raise ValueError(
+            f"{name!r} is no template: give a name such as 'busybox', or an absolute path"
+        )
+
+
+def has_rootfs(container: Container) -> bool:
+    """Whether the container has a root filesystem already: liblxc would then fail, and
+    destroy the container where it does not find that."""
+    try:
+        return bool(container.get_config_item("lxc.rootfs.path"))
+    except KeyError:
+        return False
+
+
+class Attempt:
+    ok = False
+    defined = False
+
+
+@contextlib.contextmanager
+def undone_on_failure(container: Container, raw: Any) -> Iterator[Attempt]:
+    """Put directory and configuration back unless the attempt succeeds."""
+    attempt = Attempt()
+    attempt.defined = container.defined
+    directory = os.path.join(container.get_config_path(), container.name)
+    with tempfile.TemporaryDirectory(prefix="lxc-create-") as scratch:
+        # What the handle had in memory; None where it had nothing.
+        memory = os.path.join(scratch, "config") if has_memory(container) else None
+        if memory and attempt.defined:
+            raw.save_config(memory)
+        with directory_aside(directory, attempt):
+            try:
+                if memory and not attempt.defined and raw.save_config():
+                    shutil.copyfile(container.config_file_name, memory)
+                yield attempt
+            finally:
+                if not attempt.ok:
+                    raw.clear_config()
+                    if memory and os.path.exists(memory):
+                        raw.load_config(memory)
+
+
+def has_memory(container: Container) -> bool:
+    try:
+        container.get_config_item("lxc.uts.name")
+    except KeyError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def directory_aside(directory: str, attempt: Attempt) -> Iterator[None]:
+    """Have the attempt work on a directory of its own, with the old configuration."""
+    if not os.path.isdir(directory):
+        try:
+            yield
+        finally:
+            if not attempt.ok:
+                shutil.rmtree(directory, ignore_errors=True)
+        return
+    parent, name = os.path.split(directory)
+    aside = tempfile.mkdtemp(prefix=f".{name}.", dir=parent)
+    os.rename(directory, aside)
+    try:
+        copy_directory(aside, directory)
+        yield
+    finally:
+        if attempt.ok:
+            for entry in os.listdir(aside):
+                if not os.path.lexists(os.path.join(directory, entry)):
+                    os.rename(
+                        os.path.join(aside, entry), os.path.join(directory, entry)
+                    )
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            shutil.rmtree(directory, ignore_errors=True)
+            os.rename(aside, directory)
+
+
+def copy_directory(source: str, target: str) -> None:
+    """The directory itself and its configuration, with mode and owner."""
+    status = os.stat(source)
+    os.mkdir(target)
+    os.chown(target, status.st_uid, status.st_gid)
+    os.chmod(target, status.st_mode & 0o7777)
+    config = os.path.join(source, "config")
+    if os.path.exists(config):
+        copy = os.path.join(target, "config")
+        shutil.copy2(config, copy)
+        status = os.stat(config)
+        os.chown(copy, status.st_uid, status.st_gid)
+
+
+@contextlib.contextmanager
+def removed_if_left(path: Any, name: Any) -> Iterator[None]:
+    """Remove the directory of a container that was not there before and is not whole."""
+    directory = os.path.join(os.fsdecode(path), os.fsdecode(name))
+    before = os.path.lexists(directory)
+    yield
+    if not before and os.path.isdir(directory):
+        config = os.path.join(directory, "config")
+        if not os.path.exists(config) or os.path.exists(
+            os.path.join(directory, "partial")
+        ):
+            shutil.rmtree(directory, ignore_errors=True)

@@ -1,0 +1,1621 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * lxc._lxc: liblxc's calls as Python has them.  The module is equivalent to
+ *
+ *     class Container:
+ *         def __init__(self, name, config_path=None):
+ *             self.c = lxc_container_new(name, config_path)
+ *         def freeze(self):
+ *             return self.c.freeze()      # and so on, a method per member
+ *
+ *     def list_containers(active=True, defined=True, config_path=None): ...
+ *
+ * with the GIL released and the handle locked as each call needs it.  A method unwraps,
+ * parses, calls and converts; what is policy is in lxc/__init__.py.
+ */
+#include "_lxc.h"
+
+#include <lxc/version.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/personality.h>
+#include <unistd.h>
+
+/* --- Reasons ----------------------------------------------------------------------- */
+
+/* Per thread: two threads that fail at once must not read each other's. */
+static __thread char reason[256];
+
+void
+because(const char *format, ...)
+{
+    va_list values;
+
+    va_start(values, format);
+    vsnprintf(reason, sizeof(reason), format, values);
+    va_end(values);
+}
+
+void
+no_reason(void)
+{
+    reason[0] = '\0';
+}
+
+/* --- Arguments ----------------------------------------------------------------------- */
+
+int
+text(PyObject *arg, void *result)
+{
+    return PyUnicode_FSConverter(arg, result);
+}
+
+int
+optional_text(PyObject *arg, void *result)
+{
+    if (arg == Py_None) {
+        *(PyObject **)result = NULL;
+        return 1;
+    }
+    return PyUnicode_FSConverter(arg, result);
+}
+
+int
+optional_int(PyObject *arg, void *result)
+{
+    if (arg == Py_None)
+        return 1;
+    long value = PyLong_AsLong(arg);
+    if (value == -1 && PyErr_Occurred())
+        return 0;
+    if (value < INT32_MIN || value > INT32_MAX) {
+        PyErr_Format(PyExc_OverflowError, "%ld does not fit into a C int", value);
+        return 0;
+    }
+    *(int *)result = (int)value;
+    return 1;
+}
+
+int
+optional_bool(PyObject *arg, void *result)
+{
+    int truth = arg == Py_None ? *(int *)result : PyObject_IsTrue(arg);
+
+    *(int *)result = truth;
+    return truth >= 0;
+}
+
+/* Seconds, as an int or a float; None leaves the default. */
+static int
+optional_seconds(PyObject *arg, void *result)
+{
+    if (arg == Py_None)
+        return 1;
+    double value = PyFloat_AsDouble(arg);
+    if (value == -1 && PyErr_Occurred())
+        return 0;
+    if (value != value) {
+        PyErr_SetString(PyExc_ValueError, "a timeout is a number of seconds, not NaN");
+        return 0;
+    }
+    *(double *)result = value;
+    return 1;
+}
+
+static int
+optional_size(PyObject *arg, void *result)
+{
+    if (arg == Py_None)
+        return 1;
+    *(unsigned long long *)result = PyLong_AsUnsignedLongLong(arg);
+    return !PyErr_Occurred();
+}
+
+/* The name of a container or snapshot.  liblxc checks none: ".." would be the directory
+ * above, and its lists of names are line by line. */
+static int
+name(PyObject *arg, void *result)
+{
+    if (!PyUnicode_FSConverter(arg, result) || arg == NULL)
+        return arg == NULL;
+    const char *s = PyBytes_AsString(*(PyObject **)result);
+    const char *wrong = *s == '\0'                               ? "is empty"
+                        : !strcmp(s, ".") || !strcmp(s, "..")    ? "is a directory's"
+                        : strchr(s, '/')                         ? "has a slash"
+                        : strchr(s, '\n')                        ? "has a line break"
+                        : strlen(s) > 200 /* with room for more */ ? "is over 200 bytes"
+                                                                 : NULL;
+    if (wrong == NULL)
+        return Py_CLEANUP_SUPPORTED;
+    PyErr_Format(PyExc_ValueError,
+                 "%R is no name for a container or snapshot: it %s; use up to 200 bytes "
+                 "without '/' and line breaks",
+                 arg, wrong);
+    Py_CLEAR(*(PyObject **)result);
+    return 0;
+}
+
+static int
+optional_name(PyObject *arg, void *result)
+{
+    if (arg == Py_None) {
+        *(PyObject **)result = NULL;
+        return 1;
+    }
+    return name(arg, result);
+}
+
+/* An lxcpath, absolute and normal: it is part of the name of the monitor's socket, where
+ * "/p/" is not "/p".  Not resolved: it must equal what other programs use. */
+static int
+lxcpath(PyObject *arg, void *result)
+{
+    if (arg == NULL)
+        return PyUnicode_FSConverter(arg, result);
+    OWNED PyObject *given = NULL;
+    OWNED PyObject *module = PyImport_ImportModule("os.path");
+    if (module == NULL || !PyUnicode_FSConverter(arg, &given))
+        return 0;
+    if (PyBytes_Size(given) == 0) {
+        PyErr_SetString(PyExc_ValueError, "an lxcpath must not be empty");
+        return 0;
+    }
+    OWNED PyObject *path = PyObject_CallMethod(module, "abspath", "O", given);
+    if (path == NULL)
+        return 0;
+    const char *s = PyBytes_AsString(path);
+    if (s == NULL)
+        return 0;
+    *(PyObject **)result = PyBytes_FromString(s[0] == '/' && s[1] == '/' ? s + 1 : s);
+    return *(PyObject **)result != NULL ? Py_CLEANUP_SUPPORTED : 0;
+}
+
+static int
+optional_lxcpath(PyObject *arg, void *result)
+{
+    if (arg == Py_None) {
+        *(PyObject **)result = NULL;
+        return 1;
+    }
+    return lxcpath(arg, result);
+}
+
+void
+free_strings(char ***strings)
+{
+    if (*strings == NULL)
+        return;
+    for (char **s = *strings; *s != NULL; s++)
+        free(*s);
+    free(*strings);
+    *strings = NULL;
+}
+
+char **
+strings_from(PyObject *sequence, const char *what)
+{
+    if (!PyList_Check(sequence) && !PyTuple_Check(sequence)) {
+        PyErr_Format(PyExc_TypeError, "%s must be a list or tuple of strings, not %R", what,
+                     Py_TYPE(sequence));
+        return NULL;
+    }
+    OWNED PyObject *items = PySequence_List(sequence); /* nobody else can change it */
+    if (items == NULL)
+        return NULL;
+    const Py_ssize_t n = PyList_Size(items);
+    char **strings = calloc((size_t)n + 1, sizeof(*strings));
+
+    for (Py_ssize_t i = 0; strings != NULL && i < n; i++) {
+        OWNED PyObject *bytes = NULL;
+
+        if (!text(PyList_GetItem(items, i), &bytes)) {
+            free_strings(&strings);
+            return NULL;
+        }
+        strings[i] = strdup(PyBytes_AsString(bytes));
+        if (strings[i] == NULL)
+            free_strings(&strings);
+    }
+    if (strings == NULL)
+        PyErr_NoMemory();
+    return strings;
+}
+
+/* --- Results ----------------------------------------------------------------------------- */
+
+static PyObject *
+str_or(const char *s, PyObject *otherwise)
+{
+    return s != NULL ? PyUnicode_DecodeFSDefault(s) : Py_XNewRef(otherwise);
+}
+
+/* A str of a string that is freed. */
+static PyObject *
+take_str(char *s)
+{
+    PyObject *result = PyUnicode_DecodeFSDefault(s);
+
+    free(s);
+    return result;
+}
+
+/* A tuple of str of n strings, which are freed with their array. */
+static PyObject *
+take_strings(char **strings, Py_ssize_t n)
+{
+    PyObject *tuple = PyTuple_New(n);
+
+    for (Py_ssize_t i = 0; i < n; i++) {
+        PyObject *s = tuple != NULL ? PyUnicode_DecodeFSDefault(strings[i]) : NULL;
+
+        free(strings[i]);
+        if (s != NULL)
+            PyTuple_SetItem(tuple, i, s);
+        else
+            Py_CLEAR(tuple);
+    }
+    free(strings);
+    return tuple;
+}
+
+/* --- The handle ------------------------------------------------------------------------------ */
+
+void
+read_stamp(const char *file, struct stamp *stamp)
+{
+    struct stat status;
+
+    memset(stamp, 0, sizeof(*stamp));
+    if (file == NULL || stat(file, &status) < 0)
+        return;
+    stamp->device = status.st_dev;
+    stamp->inode = status.st_ino;
+    stamp->size = status.st_size;
+    stamp->modified = status.st_mtim;
+    stamp->changed = status.st_ctim;
+}
+
+bool
+has_unsaved(const struct held *held)
+{
+    struct stamp now;
+
+    if (held->self->unsaved || held->self->cleared)
+        return true;
+    read_stamp(held->c->configfile, &now);
+    return memcmp(&now, &held->self->file, sizeof(now)) != 0;
+}
+
+struct lxc_container *
+open_handle(Container *self)
+{
+    const char *n = c_str(self->name), *p = c_str(self->path);
+    struct lxc_container *c;
+
+    WITHOUT_GIL(c = lxc_container_new(n, p));
+    if (c == NULL)
+        PyErr_Format(PyExc_RuntimeError,
+                     "liblxc cannot open the container '%s' in '%s': see that its "
+                     "configuration is valid and readable",
+                     n, p);
+    return c;
+}
+
+/* A terminal that console_getfd() gave out: liblxc keeps it busy while `busy` is open. */
+struct slot {
+    struct slot *next;
+    int busy, ptx;
+    dev_t device;
+    ino_t inode;
+};
+
+/* Give back the terminals whose descriptor the caller has closed, or all. */
+static void
+release_slots(Container *self, bool all)
+{
+    struct slot **link = &self->slots;
+
+    while (*link != NULL) {
+        struct slot *slot = *link;
+        struct stat status;
+
+        if (!all && fstat(slot->ptx, &status) == 0 && status.st_rdev == slot->device &&
+            status.st_ino == slot->inode) {
+            link = &slot->next;
+            continue;
+        }
+        *link = slot->next;
+        close(slot->busy);
+        free(slot);
+    }
+}
+
+static PyObject *
+Container_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    PyObject *self = alloc(type, 0);
+
+    (void)args;
+    (void)kwargs;
+    if (self != NULL)
+        lock_init(&((Container *)self)->lock);
+    return self;
+}
+
+static void
+Container_dealloc(PyObject *object)
+{
+    Container *self = (Container *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    bool torn = lock_renew(&self->lock); /* then liblxc would wait for its own lock */
+
+    release_slots(self, true);
+    if (self->c != NULL && !torn)
+        lxc_container_put(self->c);
+    place_put(self->place);
+    Py_CLEAR(self->name);
+    Py_CLEAR(self->path);
+    lock_destroy(&self->lock);
+    ((freefunc)PyType_GetSlot(type, Py_tp_free))(object);
+    Py_DECREF(type);
+}
+
+/* Parse and remember which container this is. */
+static bool
+set_identity(Container *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"name", "config_path", NULL};
+    OWNED PyObject *n = NULL, *path = NULL;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&|O&:Container", names, name, &n,
+                                     optional_lxcpath, &path))
+        return false;
+    if (self->name != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "this Container is initialized already");
+        return false;
+    }
+    if (path == NULL) {
+        const char *standard = lxc_get_global_config_item("lxc.lxcpath");
+
+        path = PyBytes_FromString(standard != NULL ? standard : "/var/lib/lxc");
+        if (path == NULL)
+            return false;
+    }
+    self->name = Py_NewRef(n);
+    self->path = Py_NewRef(path);
+    return true;
+}
+
+static int
+Container_init(PyObject *object, PyObject *args, PyObject *kwargs)
+{
+    Container *self = (Container *)object;
+
+    if (!set_identity(self, args, kwargs))
+        return -1;
+    if (open_first(self))
+        return 0;
+    Py_CLEAR(self->name);
+    Py_CLEAR(self->path);
+    return -1;
+}
+
+static PyObject *
+Container__open_later(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    if (!set_identity((Container *)self, args, kwargs))
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* --- Calls that say yes or no -------------------------------------------------------------- */
+
+/* Defines Container_name(): parse up to two texts, s and t, and make the call. */
+#define BOOL_METHOD(method, what, format, call, s_converter, t_converter, ...)            \
+    static PyObject *Container_##method(PyObject *self, PyObject *args, PyObject *kwargs) \
+    {                                                                                     \
+        static char *names[] = {__VA_ARGS__, NULL};                                       \
+        OWNED PyObject *a = NULL, *b = NULL;                                              \
+        bool ok;                                                                          \
+                                                                                          \
+        if (!PyArg_ParseTupleAndKeywords(args, kwargs, format ":" #method, names,         \
+                                         s_converter, &a, t_converter, &b))               \
+            return NULL;                                                                  \
+        HELD held = hold(self, what);                                                     \
+        if (held.c == NULL)                                                               \
+            return NULL;                                                                  \
+        struct lxc_container *c = held.c;                                                 \
+        const char *s = c_str(a), *t = c_str(b);                                          \
+        (void)t;                                                                          \
+        WITHOUT_GIL(ok = call);                                                           \
+        return PyBool_FromLong(ok);                                                       \
+    }
+
+// clang-format off
+BOOL_METHOD(set_cgroup_item, SHARED | ADOPT, "O&O&", c->set_cgroup_item(c, s, t),
+            text, text, "key", "value")
+BOOL_METHOD(attach_interface, SHARED | ADOPT, "O&|O&", c->attach_interface(c, s, t),
+            text, optional_text, "src_ifname", "dst_ifname")
+BOOL_METHOD(detach_interface, SHARED | ADOPT, "O&", c->detach_interface(c, s, NULL),
+            text, text, "ifname")
+BOOL_METHOD(add_device_node, SHARED | ADOPT, "O&|O&", c->add_device_node(c, s, t),
+            text, optional_text, "src_path", "dest_path")
+BOOL_METHOD(remove_device_node, SHARED | ADOPT, "O&|O&", c->remove_device_node(c, s, t),
+            text, optional_text, "src_path", "dest_path")
+BOOL_METHOD(rename, CONFIG | UMASK | RELOAD, "O&", c->lxc_conf && c->rename(c, s),
+            name, text, "new_name")
+BOOL_METHOD(snapshot_destroy, CONFIG | ADOPT, "O&", c->snapshot_destroy(c, s),
+            name, text, "name")
+BOOL_METHOD(snapshot_restore, CONFIG | UMASK | RELOAD, "O&|O&",
+            c->lxc_conf && c->snapshot_restore(c, s, t),
+            name, optional_name, "name", "newname")
+// clang-format on
+
+/* The members without arguments, methods and properties alike, are one shape. */
+struct plain {
+    size_t member;
+    int what;
+};
+
+static PyObject *
+call_bool(PyObject *self, void *closure)
+{
+    const struct plain *plain = closure;
+    bool ok;
+
+    HELD held = hold(self, plain->what);
+    if (held.c == NULL)
+        return NULL;
+    struct lxc_container *c = held.c;
+    bool (*call)(struct lxc_container *) =
+        *(bool (**)(struct lxc_container *))((char *)c + plain->member);
+    WITHOUT_GIL(ok = call(c));
+    return PyBool_FromLong(ok);
+}
+
+#define PLAIN(member, what)                                                              \
+    static struct plain plain_##member = {offsetof(struct lxc_container, member), what};
+#define BOOL_NOARGS(member, what)                                                        \
+    PLAIN(member, what)                                                                  \
+    static PyObject *Container_##member(PyObject *self, PyObject *ignored)               \
+    {                                                                                    \
+        (void)ignored;                                                                   \
+        return call_bool(self, &plain_##member);                                         \
+    }
+
+// clang-format off
+PLAIN(is_defined, CONFIG)
+PLAIN(is_running, SHARED)
+PLAIN(may_control, SHARED)
+BOOL_NOARGS(freeze, SHARED | ADOPT)
+BOOL_NOARGS(unfreeze, SHARED | ADOPT)
+BOOL_NOARGS(stop, SHARED)
+BOOL_NOARGS(reboot, SHARED | ADOPT)
+BOOL_NOARGS(destroy, CONFIG | ADOPT)
+// clang-format on
+
+/* --- Calls that return text -------------------------------------------------------------------- */
+
+typedef int (*read_fn)(struct lxc_container *, const char *, char *, int);
+
+/* Read a whole value into *value, or NULL into it if there is none.  The value may grow
+ * between two reads, so read until it fits.  False: out of memory. */
+static bool
+read_all(struct lxc_container *c, read_fn read, const char *key, char **value)
+{
+    for (int size = 1024;; size *= 2) {
+        int got;
+
+        if ((*value = calloc(1, (size_t)size + 1)) == NULL)
+            return false;
+        got = read(c, key, *value, size);
+        if (got >= 0 && got < size) {
+            (*value)[got] = '\0';
+            return true;
+        }
+        free(*value);
+        *value = NULL;
+        if (got < 0 || size > INT32_MAX / 4)
+            return true;
+    }
+}
+
+static PyObject *
+value_or_key_error(bool ok, char *value, PyObject *key)
+{
+    if (!ok)
+        return PyErr_NoMemory();
+    if (value != NULL)
+        return take_str(value);
+    OWNED PyObject *shown = str_or(c_str(key), Py_None);
+    if (shown != NULL)
+        PyErr_SetObject(PyExc_KeyError, shown);
+    return NULL;
+}
+
+/* In memory: quick enough to keep the GIL. */
+static PyObject *
+Container_get_config_item(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"key", NULL};
+    OWNED PyObject *key = NULL;
+    char *value = NULL;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&:get_config_item", names, text, &key))
+        return NULL;
+    HELD held = hold(self, CONFIG | ADOPT);
+    if (held.c == NULL)
+        return NULL;
+    bool ok = read_all(held.c, held.c->get_config_item, c_str(key), &value);
+    return value_or_key_error(ok, value, key);
+}
+
+static PyObject *
+Container_get_keys(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"key", NULL};
+    OWNED PyObject *key = NULL;
+    char *value = NULL;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&:get_keys", names, optional_text,
+                                     &key))
+        return NULL;
+    HELD held = hold(self, CONFIG | ADOPT);
+    if (held.c == NULL)
+        return NULL;
+    bool ok = read_all(held.c, held.c->get_keys, c_str(key), &value);
+    return value_or_key_error(ok, value, key);
+}
+
+static PyObject *
+Container_get_cgroup_item(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"key", NULL};
+    OWNED PyObject *key = NULL;
+    char *value = NULL;
+    bool ok;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&:get_cgroup_item", names, text, &key))
+        return NULL;
+    HELD held = hold(self, SHARED | ADOPT);
+    if (held.c == NULL)
+        return NULL;
+    const char *s = c_str(key);
+    WITHOUT_GIL(ok = read_all(held.c, held.c->get_cgroup_item, s, &value));
+    return value_or_key_error(ok, value, key);
+}
+
+static PyObject *
+Container_get_running_config_item(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"key", NULL};
+    OWNED PyObject *key = NULL;
+    char *value;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&:get_running_config_item", names,
+                                     text, &key))
+        return NULL;
+    HELD held = hold(self, CONFIG);
+    if (held.c == NULL)
+        return NULL;
+    struct lxc_container *c = held.c;
+    const char *s = c_str(key);
+    WITHOUT_GIL(value = c->get_running_config_item(c, s));
+    if (value == NULL)
+        Py_RETURN_NONE;
+    return take_str(value);
+}
+
+static PyObject *
+Container_get_config_path(PyObject *self, PyObject *ignored)
+{
+    (void)ignored;
+    HELD held = hold(self, SHARED);
+    if (held.c == NULL)
+        return NULL;
+    OWNED PyObject *empty = PyUnicode_FromString("");
+    return str_or(held.c->get_config_path(held.c), empty);
+}
+
+static PyObject *
+get_config_file_name(PyObject *self, void *ignored)
+{
+    (void)ignored;
+    HELD held = hold(self, CONFIG);
+    if (held.c == NULL)
+        return NULL;
+    char *value = held.c->config_file_name(held.c);
+    return value != NULL ? take_str(value) : PyUnicode_FromString("");
+}
+
+static PyObject *
+get_name(PyObject *self, void *ignored)
+{
+    (void)ignored;
+    if (((Container *)self)->name == NULL) {
+        HELD held = hold(self, SHARED); /* says what is missing */
+        return NULL;
+    }
+    return PyUnicode_DecodeFSDefault(c_str(((Container *)self)->name));
+}
+
+/* No call to the container, which could hang the traceback that shows it. */
+static PyObject *
+Container_repr(PyObject *object)
+{
+    Container *self = (Container *)object;
+    OWNED PyObject *type = PyObject_GetAttrString((PyObject *)Py_TYPE(object), "__name__");
+
+    if (type == NULL)
+        return NULL;
+    if (self->name == NULL)
+        return PyUnicode_FromFormat("<%U, not initialized>", type);
+    OWNED PyObject *n = PyUnicode_DecodeFSDefault(c_str(self->name));
+    OWNED PyObject *path = PyUnicode_DecodeFSDefault(c_str(self->path));
+    if (n == NULL || path == NULL)
+        return NULL;
+    return PyUnicode_FromFormat("%U(%R, %R)", type, n, path);
+}
+
+static PyObject *
+get_state(PyObject *self, void *ignored)
+{
+    const char *state;
+
+    (void)ignored;
+    HELD held = hold(self, SHARED);
+    if (held.c == NULL)
+        return NULL;
+    struct lxc_container *c = held.c;
+    WITHOUT_GIL(state = c->state(c));
+    return PyUnicode_FromString(state != NULL ? state : "");
+}
+
+static PyObject *
+get_init_pid(PyObject *self, void *ignored)
+{
+    pid_t pid;
+
+    (void)ignored;
+    HELD held = hold(self, SHARED);
+    if (held.c == NULL)
+        return NULL;
+    struct lxc_container *c = held.c;
+    WITHOUT_GIL(pid = c->init_pid(c));
+    return PyLong_FromLong(pid);
+}
+
+static PyObject *
+get_error_num(PyObject *self, void *ignored)
+{
+    (void)ignored;
+    return PyLong_FromLong(((Container *)self)->error_num);
+}
+
+/* --- Configuration ---------------------------------------------------------------------------------- */
+
+static PyObject *
+Container_set_config_item(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"key", "value", NULL};
+    OWNED PyObject *key = NULL, *value = NULL;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&O&:set_config_item", names, text,
+                                     &key, text, &value))
+        return NULL;
+    HELD held = hold(self, CONFIG | ADOPT);
+    if (held.c == NULL)
+        return NULL;
+    held.self->unsaved = true;
+    bool ok = held.c->set_config_item(held.c, c_str(key), c_str(value));
+    held.self->cleared = held.self->cleared && held.c->lxc_conf == NULL;
+    return PyBool_FromLong(ok);
+}
+
+static PyObject *
+Container_clear_config_item(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"key", NULL};
+    OWNED PyObject *key = NULL;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&:clear_config_item", names, text,
+                                     &key))
+        return NULL;
+    HELD held = hold(self, CONFIG | ADOPT);
+    if (held.c == NULL)
+        return NULL;
+    held.self->unsaved = true;
+    return PyBool_FromLong(held.c->clear_config_item(held.c, c_str(key)));
+}
+
+/* Set a key to the lines of a text, one by one. */
+static bool
+set_lines(struct lxc_container *c, const char *key, const char *lines)
+{
+    bool ok = true;
+
+    while (ok && *lines != '\0') {
+        const size_t length = strcspn(lines, "\n");
+        char *line = strndup(lines, length);
+
+        ok = line != NULL && (length == 0 || c->set_config_item(c, key, line));
+        free(line);
+        lines += length + (lines[length] == '\n');
+    }
+    return ok;
+}
+
+static bool
+set_all(struct lxc_container *c, const char *key, char **values)
+{
+    for (; *values != NULL; values++)
+        if (!c->set_config_item(c, key, *values))
+            return false;
+    return true;
+}
+
+/* Replace the whole value of a key, in one step for other threads.
+ *
+ * liblxc adds to lists, and adds a line to the file for every set, so the key must be
+ * cleared first; but what was cleared cannot always be set again from what it reads as.
+ * So try the new values on top of the old first: what is refused there leaves single
+ * values as they were, and lists are only put together again when a later element of
+ * several is refused. */
+static PyObject *
+Container__replace_config_item(PyObject *self, PyObject *args)
+{
+    OWNED PyObject *key_object = NULL;
+    PyObject *sequence;
+    STRINGS values = NULL;
+    char *old = NULL, *now = NULL;
+    bool ok;
+
+    if (!PyArg_ParseTuple(args, "O&O:_replace_config_item", text, &key_object, &sequence) ||
+        (values = strings_from(sequence, "a list of values")) == NULL)
+        return NULL;
+    HELD held = hold(self, CONFIG | ADOPT);
+    if (held.c == NULL)
+        return NULL;
+    struct lxc_container *c = held.c;
+    const char *key = c_str(key_object);
+
+    held.self->unsaved = true;
+    if (!read_all(c, c->get_config_item, key, &old))
+        return PyErr_NoMemory();
+    if (set_all(c, key, values)) {
+        c->clear_config_item(c, key);
+        ok = set_all(c, key, values);
+    } else {
+        ok = false;
+        if (!read_all(c, c->get_config_item, key, &now)) {
+            free(old);
+            return PyErr_NoMemory();
+        }
+        if (old == NULL && now == NULL)
+            return value_or_key_error(true, NULL, key_object);
+        if (old == NULL || now == NULL || strcmp(old, now) != 0) {
+            c->clear_config_item(c, key);
+            if (old != NULL)
+                set_lines(c, key, old);
+        }
+    }
+    if (!ok && old == NULL && strncmp(key, "lxc.net.", 8) == 0) {
+        /* The attempt has made an interface: of "lxc.net.3.type" clear "lxc.net.3". */
+        char *interface = strdup(key), *dot = interface ? strchr(interface + 8, '.') : NULL;
+
+        if (dot != NULL) {
+            *dot = '\0';
+            c->clear_config_item(c, interface);
+        }
+        free(interface);
+    }
+    held.self->cleared = held.self->cleared && c->lxc_conf == NULL;
+    free(old);
+    free(now);
+    return PyBool_FromLong(ok);
+}
+
+static PyObject *
+Container_clear_config(PyObject *self, PyObject *ignored)
+{
+    (void)ignored;
+    HELD held = hold(self, ALONE);
+    if (held.c == NULL)
+        return NULL;
+    held.c->clear_config(held.c);
+    held.self->cleared = true;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+Container_load_config(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"path", NULL};
+    OWNED PyObject *path = NULL;
+    struct stamp stamp;
+    bool fresh, ok;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&:load_config", names, optional_text,
+                                     &path))
+        return NULL;
+    HELD held = hold(self, ALONE);
+    if (held.c == NULL)
+        return NULL;
+    struct lxc_container *c = held.c;
+    const char *s = c_str(path);
+
+    fresh = c->lxc_conf == NULL && s == NULL;
+    read_stamp(c->configfile, &stamp);
+    WITHOUT_GIL(ok = c->load_config(c, s));
+    if (ok) {
+        held.self->unsaved = !fresh; /* it adds to what is there */
+        held.self->file = stamp;
+        held.self->cleared = false;
+    }
+    return PyBool_FromLong(ok);
+}
+
+static PyObject *
+Container_save_config(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"path", NULL};
+    OWNED PyObject *path = NULL;
+    bool ok;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&:save_config", names, optional_text,
+                                     &path))
+        return NULL;
+    HELD held = hold(self, ALONE | UMASK | ADOPT);
+    if (held.c == NULL)
+        return NULL;
+    struct lxc_container *c = held.c;
+    const char *s = c_str(path);
+
+    WITHOUT_GIL(ok = c->save_config(c, s));
+    if (ok && s == NULL) {
+        read_stamp(c->configfile, &held.self->file);
+        held.self->unsaved = held.self->cleared = false;
+    }
+    return PyBool_FromLong(ok);
+}
+
+static PyObject *
+Container_set_config_path(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"path", NULL};
+    OWNED PyObject *path = NULL;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&:set_config_path", names, lxcpath,
+                                     &path))
+        return NULL;
+    HELD held = hold(self, ALONE);
+    if (held.c == NULL)
+        return NULL;
+    if (!held.c->set_config_path(held.c, c_str(path)))
+        Py_RETURN_FALSE;
+    held.self->unsaved = true;
+    place_put(held.self->place);
+    held.self->place = NULL;
+    PyObject *old = held.self->path;
+    held.self->path = Py_NewRef(path);
+    Py_XDECREF(old);
+    Py_RETURN_TRUE;
+}
+
+/* --- Life and death ------------------------------------------------------------------------------------ */
+
+static PyObject *
+Container_create(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"template", "flags", "bdevtype", "fssize", "args", NULL};
+    OWNED PyObject *template = NULL, *bdevtype = NULL;
+    PyObject *arguments = NULL;
+    STRINGS argv = NULL;
+    struct bdev_specs specs;
+    unsigned long long fssize = 0;
+    int flags = 0;
+    bool ok;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&O&O&O&O:create", names,
+                                     optional_text, &template, optional_int, &flags,
+                                     optional_text, &bdevtype, optional_size, &fssize,
+                                     &arguments))
+        return NULL;
+    if (arguments != NULL && arguments != Py_None &&
+        (argv = strings_from(arguments, "args")) == NULL)
+        return NULL;
+    const char *t = c_str(template), *b = c_str(bdevtype);
+    if (t != NULL && (*t == '\0' || (*t != '/' && strchr(t, '/')))) {
+        PyErr_Format(PyExc_ValueError,
+                     "'%s' is no template: give a name such as busybox, or an absolute path",
+                     t);
+        return NULL;
+    }
+    HELD held = hold(self, ALONE | UMASK | ADOPT);
+    if (held.c == NULL)
+        return NULL;
+    struct lxc_container *c = held.c;
+
+    memset(&specs, 0, sizeof(specs));
+    specs.fssize = fssize;
+    char *none[] = {NULL};
+    char **values = argv != NULL ? argv : none;
+    WITHOUT_GIL(ok = c->create(c, t, b, &specs, flags, values));
+    read_stamp(c->configfile, &held.self->file);
+    held.self->unsaved = !ok;
+    held.self->cleared = false;
+    return PyBool_FromLong(ok);
+}
+
+static PyObject *
+Container_clone(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"newname",  "config_path", "flags",    "bdevtype",
+                            "bdevdata", "newsize",     "hookargs", NULL};
+    OWNED PyObject *newname = NULL, *path = NULL, *bdevtype = NULL, *bdevdata = NULL;
+    PyObject *hookargs = NULL;
+    STRINGS argv = NULL;
+    unsigned long long newsize = 0;
+    struct lxc_container *clone = NULL;
+    int flags = 0;
+
+    if (!PyArg_ParseTupleAndKeywords(
+            args, kwargs, "O&|O&O&O&O&O&O:clone", names, optional_name, &newname,
+            optional_lxcpath, &path, optional_int, &flags, optional_text, &bdevtype,
+            optional_text, &bdevdata, optional_size, &newsize, &hookargs))
+        return NULL;
+    if (hookargs != NULL && hookargs != Py_None) {
+        if (!PyList_Check(hookargs) && !PyTuple_Check(hookargs)) {
+            PyErr_SetString(PyExc_ValueError, "hookargs must be a tuple or list");
+            return NULL;
+        }
+        if ((argv = strings_from(hookargs, "hookargs")) == NULL)
+            return NULL;
+    }
+    HELD held = hold(self, CONFIG | UMASK | RELOAD);
+    if (held.c == NULL)
+        return NULL;
+    struct lxc_container *c = held.c;
+    if (c->lxc_conf == NULL) {
+        because("it is not defined");
+        Py_RETURN_FALSE;
+    }
+    const char *n = c_str(newname), *p = c_str(path), *t = c_str(bdevtype),
+               *d = c_str(bdevdata);
+    char **values = argv;
+    WITHOUT_GIL(clone = c->clone(c, n, p, flags, t, d, newsize, values);
+                if (clone != NULL) lxc_container_put(clone));
+    return PyBool_FromLong(clone != NULL);
+}
+
+static PyObject *
+Container_snapshot(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"comment_path", NULL};
+    OWNED PyObject *comment = NULL;
+    int number = -1;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&:snapshot", names, optional_text,
+                                     &comment))
+        return NULL;
+    HELD held = hold(self, CONFIG | UMASK | RELOAD);
+    if (held.c == NULL)
+        return NULL;
+    struct lxc_container *c = held.c;
+    const char *s = c_str(comment);
+    /* liblxc would make the snapshot first and then fail to copy the comment. */
+    if (s != NULL && access(s, R_OK) < 0) {
+        because("the comment file %s cannot be read: %s", s, strerror(errno));
+        Py_RETURN_FALSE;
+    }
+    if (c->lxc_conf != NULL)
+        WITHOUT_GIL(number = c->snapshot(c, s));
+    if (number < 0)
+        Py_RETURN_FALSE;
+    return PyUnicode_FromFormat("snap%d", number);
+}
+
+static PyObject *
+Container_snapshot_list(PyObject *self, PyObject *ignored)
+{
+    struct lxc_snapshot *snapshots = NULL;
+    int n;
+
+    (void)ignored;
+    HELD held = hold(self, CONFIG | ADOPT);
+    if (held.c == NULL)
+        return NULL;
+    struct lxc_container *c = held.c;
+    WITHOUT_GIL(n = c->snapshot_list(c, &snapshots));
+    if (n < 0) {
+        PyErr_Format(PyExc_KeyError, "the snapshots of '%s' cannot be listed: is it defined?",
+                     c->name);
+        return NULL;
+    }
+    PyObject *list = PyTuple_New(n);
+    for (int i = 0; i < n; i++) {
+        struct lxc_snapshot *s = &snapshots[i];
+        PyObject *entry =
+            list == NULL
+                ? NULL
+                : Py_BuildValue("NNNN", str_or(s->name, Py_None),
+                                str_or(s->comment_pathname, Py_None),
+                                str_or(s->timestamp, Py_None), str_or(s->lxcpath, Py_None));
+
+        s->free(s);
+        if (entry != NULL)
+            PyTuple_SetItem(list, i, entry);
+        else
+            Py_CLEAR(list);
+    }
+    free(snapshots);
+    return list;
+}
+
+/* --- Waiting for a state ----------------------------------------------------------------------------------- */
+
+static const char *const known_states[] = {"STOPPED",  "STARTING", "RUNNING", "STOPPING",
+                                           "ABORTING", "FREEZING", "FROZEN",  "THAWED"};
+
+/* Whether `states`, names separated by "|", has that one. */
+static bool
+has_state(const char *states, const char *state)
+{
+    const size_t length = strlen(state);
+
+    for (const char *s = states; s != NULL; s = strchr(s, '|')) {
+        s += *s == '|';
+        if (strncmp(s, state, length) == 0 && (s[length] == '\0' || s[length] == '|'))
+            return true;
+    }
+    return false;
+}
+
+/* Wait until the container is in one of the states.  1 it is, 0 time is up, -1 exception.
+ *
+ * liblxc's own wait restarts with the whole timeout after each signal, takes 0 for "for
+ * ever" when the container is up, and cannot be interrupted: look at the state instead. */
+static int
+wait_for(PyObject *self, const char *states, double timeout)
+{
+    const double deadline = monotonic() + timeout;
+
+    for (;;) {
+        const char *state;
+
+        {
+            HELD held = hold(self, SHARED); /* for a step only */
+            if (held.c == NULL)
+                return -1;
+            struct lxc_container *c = held.c;
+            WITHOUT_GIL(state = c->state(c));
+        }
+        if (state != NULL && has_state(states, state))
+            return 1;
+        double left = timeout < 0 ? STEP : deadline - monotonic();
+        if (left <= 0)
+            return 0;
+        WITHOUT_GIL(nap(left < STEP ? left : STEP));
+        if (PyErr_CheckSignals() < 0)
+            return -1;
+    }
+}
+
+static PyObject *
+Container_wait(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"state", "timeout", NULL};
+    OWNED PyObject *states = NULL;
+    double timeout = -1;
+    bool possible = false;
+    int reached;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&|O&:wait", names, text, &states,
+                                     optional_seconds, &timeout))
+        return NULL;
+    for (size_t i = 0; i < sizeof(known_states) / sizeof(*known_states); i++)
+        possible = possible || has_state(c_str(states), known_states[i]);
+    if (!possible) {
+        HELD held = hold(self, SHARED);
+        if (held.c == NULL)
+            return NULL;
+        because("'%s' is no state of a container", c_str(states));
+        Py_RETURN_FALSE;
+    }
+    reached = wait_for(self, c_str(states), timeout);
+    if (reached < 0)
+        return NULL;
+    if (reached == 0)
+        because("it did not get to %s in %g seconds", c_str(states), timeout);
+    return PyBool_FromLong(reached);
+}
+
+static PyObject *
+Container_shutdown(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"timeout", NULL};
+    double timeout = -1;
+    bool ok;
+    int reached;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&:shutdown", names, optional_seconds,
+                                     &timeout))
+        return NULL;
+    {
+        HELD held = hold(self, SHARED | ADOPT | PIDFD);
+        if (held.c == NULL)
+            return NULL;
+        struct lxc_container *c = held.c;
+        WITHOUT_GIL(ok = c->shutdown(c, 0));
+    }
+    if (timeout == 0)
+        return PyBool_FromLong(ok);
+    reached = wait_for(self, "STOPPED", timeout);
+    if (reached < 0)
+        return NULL;
+    if (reached == 0)
+        because("it did not shut down in %g seconds", timeout);
+    return PyBool_FromLong(reached);
+}
+
+/* --- Lists, terminals ------------------------------------------------------------------------------------------ */
+
+static PyObject *
+take_array(char **strings)
+{
+    Py_ssize_t n = 0;
+
+    while (strings != NULL && strings[n] != NULL)
+        n++;
+    return take_strings(strings, n);
+}
+
+static PyObject *
+Container_get_interfaces(PyObject *self, PyObject *ignored)
+{
+    char **interfaces;
+
+    (void)ignored;
+    HELD held = hold(self, SHARED);
+    if (held.c == NULL)
+        return NULL;
+    struct lxc_container *c = held.c;
+    WITHOUT_GIL(interfaces = c->get_interfaces(c));
+    return take_array(interfaces);
+}
+
+static PyObject *
+Container_get_ips(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"interface", "family", "scope", NULL};
+    OWNED PyObject *interface = NULL, *family = NULL;
+    int scope = 0;
+    char **ips;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&O&O&:get_ips", names, optional_text,
+                                     &interface, optional_text, &family, optional_int,
+                                     &scope))
+        return NULL;
+    HELD held = hold(self, SHARED);
+    if (held.c == NULL)
+        return NULL;
+    struct lxc_container *c = held.c;
+    const char *i = c_str(interface), *f = c_str(family);
+    WITHOUT_GIL(ips = c->get_ips(c, i, f, scope));
+    return take_array(ips);
+}
+
+static PyObject *
+Container_console_getfd(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"ttynum", NULL};
+    int ttynum = -1, ptx = -1, busy;
+    struct slot *slot;
+    struct stat status;
+    bool running;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&:console_getfd", names, optional_int,
+                                     &ttynum))
+        return NULL;
+    HELD held = hold(self, CONFIG | ADOPT);
+    if (held.c == NULL)
+        return NULL;
+    struct lxc_container *c = held.c;
+    release_slots(held.self, false);
+    WITHOUT_GIL(running = c->is_running(c));
+    if (!running) {
+        because("it is not running");
+        Py_RETURN_FALSE;
+    }
+    if ((slot = malloc(sizeof(*slot))) == NULL)
+        return PyErr_NoMemory();
+    WITHOUT_GIL(busy = c->console_getfd(c, &ttynum, &ptx));
+    if (busy < 0) {
+        free(slot);
+        PyErr_Format(PyExc_ValueError,
+                     "no free terminal (ttynum=%d) in the container: see lxc.tty.max",
+                     ttynum);
+        return NULL;
+    }
+    fcntl(busy, F_SETFD, FD_CLOEXEC);
+    fcntl(ptx, F_SETFD, FD_CLOEXEC);
+    fstat(ptx, &status);
+    *slot = (struct slot){held.self->slots, busy, ptx, status.st_rdev, status.st_ino};
+    held.self->slots = slot;
+    return PyLong_FromLong(ptx);
+}
+
+/* --- Module functions --------------------------------------------------------------------------------------------- */
+
+static PyObject *
+module_list_containers(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"active", "defined", "config_path", NULL};
+    OWNED PyObject *path = NULL;
+    int active = 1, defined = 1, n = 0;
+    char **found = NULL;
+
+    (void)module;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&O&O&:list_containers", names,
+                                     optional_bool, &active, optional_bool, &defined,
+                                     optional_lxcpath, &path))
+        return NULL;
+    const char *s = c_str(path);
+    if (active && defined)
+        WITHOUT_GIL(n = list_all_containers(s, &found, NULL));
+    else if (active)
+        WITHOUT_GIL(n = list_active_containers(s, &found, NULL));
+    else if (defined)
+        WITHOUT_GIL(n = list_defined_containers(s, &found, NULL));
+    if (n < 0) {
+        PyErr_Format(PyExc_ValueError, "the containers in %s cannot be listed",
+                     s != NULL ? s : "the default lxcpath");
+        return NULL;
+    }
+    return take_strings(found, n);
+}
+
+static PyObject *
+module_get_version(PyObject *module, PyObject *ignored)
+{
+    (void)module;
+    (void)ignored;
+    return PyUnicode_FromString(lxc_get_version());
+}
+
+static PyObject *
+module_get_global_config_item(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"key", NULL};
+    OWNED PyObject *key = NULL;
+    const char *value;
+
+    (void)module;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&:get_global_config_item", names, text,
+                                     &key))
+        return NULL;
+    const char *s = c_str(key);
+    WITHOUT_GIL(value = lxc_get_global_config_item(s));
+    if (value != NULL)
+        return PyUnicode_DecodeFSDefault(value);
+    return value_or_key_error(true, NULL, key);
+}
+
+/* Every architecture that liblxc knows by name. */
+static const char *const architectures_32[] = {
+    "arm",  "armel", "armhf",   "armv7l", "athlon", "i386", "i486",    "i586",
+    "i686", "linux32", "mips", "mipsel",  "ppc",  "powerpc", "x86",
+};
+static const char *const architectures_64[] = {
+    "amd64",   "arm64",  "armv8l",   "aarch64",   "linux64", "loongarch64", "mips64",
+    "mips64el", "ppc64", "ppc64el", "ppc64le", "powerpc64", "riscv64", "s390x", "x86_64",
+};
+
+static PyObject *
+module_arch_to_personality(PyObject *module, PyObject *arch)
+{
+    OWNED PyObject *bytes = NULL;
+
+    (void)module;
+    if (!text(arch, &bytes))
+        return NULL;
+    const char *s = c_str(bytes);
+    for (size_t i = 0; i < sizeof(architectures_32) / sizeof(*architectures_32); i++)
+        if (strcmp(s, architectures_32[i]) == 0)
+            return PyLong_FromLong(PER_LINUX32);
+    for (size_t i = 0; i < sizeof(architectures_64) / sizeof(*architectures_64); i++)
+        if (strcmp(s, architectures_64[i]) == 0)
+            return PyLong_FromLong(PER_LINUX);
+    return value_or_key_error(true, NULL, bytes);
+}
+
+static PyObject *
+module__reason(PyObject *module, PyObject *ignored)
+{
+    (void)module;
+    (void)ignored;
+    if (reason[0] == '\0')
+        Py_RETURN_NONE;
+    return PyUnicode_DecodeFSDefault(reason);
+}
+
+extern char **environ;
+
+/* What the process's environment is, which need not be what os.environ says. */
+static PyObject *
+module__environment(PyObject *module, PyObject *ignored)
+{
+    PyObject *list = PyList_New(0);
+
+    (void)module;
+    (void)ignored;
+    for (char **variable = environ; list != NULL && variable && *variable; variable++) {
+        OWNED PyObject *entry = PyUnicode_DecodeFSDefault(*variable);
+
+        if (entry == NULL || PyList_Append(list, entry) < 0)
+            Py_CLEAR(list);
+    }
+    return list;
+}
+
+/* --- Tables ----------------------------------------------------------------------------------------------------------- */
+
+#define DOC(name, parameters, doc) #name "($self" parameters ")\n--\n\n" doc
+#define KEYWORDS(name, parameters, doc)                                                  \
+    {                                                                                    \
+        #name, (PyCFunction)(void (*)(void))Container_##name,                            \
+            METH_VARARGS | METH_KEYWORDS, DOC(name, ", /, " parameters, doc)             \
+    }
+#define NOARGS(name, doc)                                                                \
+    {                                                                                    \
+        #name, Container_##name, METH_NOARGS, DOC(name, ", /", doc)                      \
+    }
+
+#define ATTACH_METHOD(name, doc)                                                         \
+    {                                                                                    \
+        #name, (PyCFunction)(void (*)(void))Container_##name,                            \
+            METH_VARARGS | METH_KEYWORDS,                                                \
+            DOC(name,                                                                    \
+                ", run, payload=..., /, *, attach_flags=65535, namespaces=-1, "          \
+                "personality=-1, initial_cwd=None, uid=-1, gid=-1, env_policy=0, "       \
+                "extra_env_vars=None, extra_keep_env=None, stdin=None, stdout=None, "    \
+                "stderr=None",                                                           \
+                doc)                                                                     \
+    }
+
+// clang-format off
+static PyMethodDef Container_methods[] = {
+    KEYWORDS(add_device_node, "src_path, dest_path=None",
+             "Give the container a device of the host.\n\nWraps lxc_container.add_device_node."),
+    ATTACH_METHOD(attach, "Run something inside; return the pid of a child of this process, or "
+                  "-1.\n\nWraps lxc_container.attach."),
+    KEYWORDS(attach_interface, "src_ifname, dst_ifname=None",
+             "Move a network interface into the container.\n\n"
+             "Wraps lxc_container.attach_interface."),
+    ATTACH_METHOD(attach_wait, "Run something inside; return its wait status, or -1.\n\n"
+                  "Wraps lxc_container.attach."),
+    NOARGS(clear_config, "Forget the configuration in memory.\n\n"
+           "Wraps lxc_container.clear_config."),
+    KEYWORDS(clear_config_item, "key",
+             "Clear one item in memory.\n\nWraps lxc_container.clear_config_item."),
+    KEYWORDS(clone, "newname, config_path=None, flags=0, bdevtype=None, bdevdata=None, "
+             "newsize=0, hookargs=None",
+             "Make a copy; return whether there is one.\n\nWraps lxc_container.clone."),
+    KEYWORDS(console, "ttynum=-1, stdinfd=0, stdoutfd=1, stderrfd=2, escape=1",
+             "Connect to a terminal until it is left.\n\nWraps lxc_container.console."),
+    KEYWORDS(console_getfd, "ttynum=-1",
+             "Return a descriptor of a terminal.\n\nWraps lxc_container.console_getfd."),
+    KEYWORDS(create, "template=None, flags=0, bdevtype=None, fssize=0, args=None",
+             "Make a root filesystem.\n\nWraps lxc_container.create."),
+    NOARGS(destroy, "Remove the container from disk.\n\nWraps lxc_container.destroy."),
+    KEYWORDS(detach_interface, "ifname",
+             "Move an interface back.\n\nWraps lxc_container.detach_interface."),
+    NOARGS(freeze, "Freeze all processes.\n\nWraps lxc_container.freeze."),
+    KEYWORDS(get_cgroup_item, "key",
+             "Read a cgroup's file.\n\nWraps lxc_container.get_cgroup_item."),
+    KEYWORDS(get_config_item, "key",
+             "Read one item in memory.\n\nWraps lxc_container.get_config_item."),
+    NOARGS(get_config_path, "Return the lxcpath.\n\nWraps lxc_container.get_config_path."),
+    NOARGS(get_interfaces, "List the interfaces inside.\n\n"
+           "Wraps lxc_container.get_interfaces."),
+    KEYWORDS(get_ips, "interface=None, family=None, scope=0",
+             "List the addresses inside.\n\nWraps lxc_container.get_ips."),
+    KEYWORDS(get_keys, "key=None", "List the keys below one, a line each.\n\n"
+             "Wraps lxc_container.get_keys."),
+    KEYWORDS(get_running_config_item, "key",
+             "Read an item from the monitor.\n\n"
+             "Wraps lxc_container.get_running_config_item."),
+    KEYWORDS(load_config, "path=None",
+             "Add a file to the configuration in memory.\n\n"
+             "Wraps lxc_container.load_config."),
+    NOARGS(reboot, "Tell init to reboot.\n\nWraps lxc_container.reboot."),
+    KEYWORDS(remove_device_node, "src_path, dest_path=None",
+             "Take a device away.\n\nWraps lxc_container.remove_device_node."),
+    KEYWORDS(rename, "new_name", "Rename it on disk.\n\nWraps lxc_container.rename."),
+    KEYWORDS(save_config, "path=None",
+             "Write the configuration.\n\nWraps lxc_container.save_config."),
+    KEYWORDS(set_cgroup_item, "key, value",
+             "Write a cgroup's file.\n\nWraps lxc_container.set_cgroup_item."),
+    KEYWORDS(set_config_item, "key, value",
+             "Set or add to one item in memory.\n\nWraps lxc_container.set_config_item."),
+    KEYWORDS(set_config_path, "path",
+             "Change the lxcpath of this object.\n\nWraps lxc_container.set_config_path."),
+    KEYWORDS(shutdown, "timeout=-1",
+             "Ask init to halt and wait for it.\n\nWraps lxc_container.shutdown."),
+    KEYWORDS(snapshot, "comment_path=None",
+             "Make a snapshot; return its name or False.\n\nWraps lxc_container.snapshot."),
+    KEYWORDS(snapshot_destroy, "name",
+             "Remove a snapshot.\n\nWraps lxc_container.snapshot_destroy."),
+    NOARGS(snapshot_list, "List (name, comment path, timestamp, lxcpath).\n\n"
+           "Wraps lxc_container.snapshot_list."),
+    KEYWORDS(snapshot_restore, "name, newname=None",
+             "Restore a snapshot.\n\nWraps lxc_container.snapshot_restore."),
+    KEYWORDS(start, "useinit=False, daemonize=True, close_fds=False, cmd=None",
+             "Start the container.\n\nWraps lxc_container.start."),
+    NOARGS(stop, "Kill the container.\n\nWraps lxc_container.stop."),
+    NOARGS(unfreeze, "Thaw all processes.\n\nWraps lxc_container.unfreeze."),
+    KEYWORDS(wait, "state, timeout=-1",
+             "Wait for a state.\n\nWraps lxc_container.state, again and again."),
+    {"_open_later", (PyCFunction)(void (*)(void))Container__open_later,
+     METH_VARARGS | METH_KEYWORDS,
+     "_open_later($self, /, name, config_path=None)\n--\n\n"
+     "In place of __init__(): open the container when it is first used."},
+    {"_replace_config_item", Container__replace_config_item, METH_VARARGS,
+     "_replace_config_item($self, key, values, /)\n--\n\n"
+     "Replace an item's whole value in memory, or leave it and return False."},
+    {0},
+};
+
+#define PROPERTY(name, getter, doc, closure) {#name, getter, NULL, doc, closure}
+static PyGetSetDef Container_properties[] = {
+    PROPERTY(config_file_name, get_config_file_name,
+             "The path of the configuration file.\n\n"
+             "Wraps lxc_container.config_file_name.", NULL),
+    PROPERTY(controllable, call_bool,
+             "Whether this user may control it.\n\nWraps lxc_container.may_control.",
+             &plain_may_control),
+    PROPERTY(defined, call_bool,
+             "Whether its configuration exists on disk.\n\n"
+             "Wraps lxc_container.is_defined.", &plain_is_defined),
+    PROPERTY(error_num, get_error_num,
+             "The exit status of init after start(daemonize=False).\n\n"
+             "Wraps lxc_container.error_num.", NULL),
+    PROPERTY(init_pid, get_init_pid,
+             "The pid of init as the host sees it, -1 when stopped.\n\n"
+             "Wraps lxc_container.init_pid.", NULL),
+    PROPERTY(name, get_name, "The container's name.\n\nWraps lxc_container.name.", NULL),
+    PROPERTY(running, call_bool,
+             "Whether it is running.\n\nWraps lxc_container.is_running.",
+             &plain_is_running),
+    PROPERTY(state, get_state,
+             "Its state, in capitals.\n\nWraps lxc_container.state.", NULL),
+    {0},
+};
+
+static PyType_Slot Container_slots[] = {
+    {Py_tp_doc, "Container(name, config_path=None)\n--\n\nWraps struct lxc_container."},
+    {Py_tp_new, Container_new},
+    {Py_tp_init, Container_init},
+    {Py_tp_dealloc, Container_dealloc},
+    {Py_tp_repr, Container_repr},
+    {Py_tp_methods, Container_methods},
+    {Py_tp_getset, Container_properties},
+    {0, NULL},
+};
+// clang-format on
+
+static PyType_Spec Container_spec = {
+    .name = "_lxc.Container",
+    .basicsize = sizeof(Container),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = Container_slots,
+};
+
+// clang-format off
+static PyMethodDef module_functions[] = {
+    {"arch_to_personality", module_arch_to_personality, METH_O,
+     "arch_to_personality($module, arch, /)\n--\n\n"
+     "Return the personality of an architecture; KeyError for an unknown one."},
+    {"attach_run_command", module_attach_run_command, METH_O,
+     "attach_run_command($module, command, /)\n--\n\n"
+     "Become the command, (program, [argument 0, ...]); return only on failure."},
+    {"attach_run_shell", module_attach_run_shell, METH_O,
+     "attach_run_shell($module, ignored, /)\n--\n\n"
+     "Become a shell; return only on failure.  Wraps lxc_attach_run_shell."},
+    {"get_global_config_item", (PyCFunction)(void (*)(void))module_get_global_config_item,
+     METH_VARARGS | METH_KEYWORDS,
+     "get_global_config_item($module, /, key)\n--\n\n"
+     "Return an item of lxc.conf.  Wraps lxc_get_global_config_item."},
+    {"get_version", module_get_version, METH_NOARGS,
+     "get_version($module, /)\n--\n\n"
+     "Return liblxc's version.  Wraps lxc_get_version."},
+    {"list_containers", (PyCFunction)(void (*)(void))module_list_containers,
+     METH_VARARGS | METH_KEYWORDS,
+     "list_containers($module, /, active=True, defined=True, config_path=None)\n--\n\n"
+     "Return the names of containers.  Wraps list_all_containers and its like."},
+    {"_environment", module__environment, METH_NOARGS,
+     "_environment($module, /)\n--\n\nReturn the process's environment, NAME=VALUE each."},
+    {"_reason", module__reason, METH_NOARGS,
+     "_reason($module, /)\n--\n\nReturn why this thread's last call said no, or None."},
+    {0},
+};
+
+/* liblxc #defines each of its enum members to itself, so newer ones can be tested for. */
+static const struct {
+    const char *name;
+    long value;
+} constants[] = {
+#define CONSTANT(name) {#name, name}
+    CONSTANT(CLONE_NEWIPC),
+    CONSTANT(CLONE_NEWNET),
+    CONSTANT(CLONE_NEWNS),
+    CONSTANT(CLONE_NEWPID),
+    CONSTANT(CLONE_NEWUSER),
+    CONSTANT(CLONE_NEWUTS),
+    CONSTANT(LXC_ATTACH_CLEAR_ENV),
+    CONSTANT(LXC_ATTACH_KEEP_ENV),
+    CONSTANT(LXC_ATTACH_DEFAULT),
+    CONSTANT(LXC_ATTACH_DROP_CAPABILITIES),
+    CONSTANT(LXC_ATTACH_LSM_EXEC),
+    CONSTANT(LXC_ATTACH_LSM_NOW),
+    CONSTANT(LXC_ATTACH_MOVE_TO_CGROUP),
+    CONSTANT(LXC_ATTACH_NO_NEW_PRIVS),
+    CONSTANT(LXC_ATTACH_REMOUNT_PROC_SYS),
+    CONSTANT(LXC_ATTACH_SET_PERSONALITY),
+    CONSTANT(LXC_ATTACH_TERMINAL),
+    CONSTANT(LXC_CLONE_KEEPBDEVTYPE),
+    CONSTANT(LXC_CLONE_KEEPMACADDR),
+    CONSTANT(LXC_CLONE_KEEPNAME),
+    CONSTANT(LXC_CLONE_MAYBE_SNAPSHOT),
+    CONSTANT(LXC_CLONE_SNAPSHOT),
+    CONSTANT(LXC_CREATE_QUIET),
+#undef CONSTANT
+};
+// clang-format on
+
+static int
+module_exec(PyObject *module)
+{
+    if (!prepare_locks()) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    OWNED PyObject *type = PyType_FromSpec(&Container_spec);
+    if (type == NULL)
+        return -1;
+    Py_INCREF(type);
+    if (PyModule_AddObject(module, "Container", type) < 0) {
+        Py_DECREF(type);
+        return -1;
+    }
+    for (size_t i = 0; i < sizeof(constants) / sizeof(*constants); i++)
+        if (PyModule_AddIntConstant(module, constants[i].name, constants[i].value) < 0)
+            return -1;
+    return 0;
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+    {0, NULL},
+};
+
+static PyModuleDef module_definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "_lxc",
+    .m_doc = "liblxc's calls, one by one; the package lxc is what to use.",
+    .m_methods = module_functions,
+    .m_slots = module_slots,
+};
+
+PyMODINIT_FUNC
+PyInit__lxc(void)
+{
+    return PyModuleDef_Init(&module_definition);
+}

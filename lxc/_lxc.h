@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * What the C files of the extension share.
+ *
+ *   lock.c    the locks of an object, of a container and of the umask, and forks
+ *   child.c   calls that are made in a forked C child: start, console
+ *   attach.c  attach and attach_wait
+ *   _lxc.c    everything else: helpers, calls by shape, Container, the module
+ */
+#ifndef PYTHON_LXC_H
+#define PYTHON_LXC_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <lxc/lxccontainer.h>
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+/* --- Memory and the GIL ------------------------------------------------------- */
+
+/* Run statements without the GIL.  C values only: no Python API inside. */
+#define WITHOUT_GIL(...)                                                             \
+    do {                                                                             \
+        Py_BEGIN_ALLOW_THREADS __VA_ARGS__;                                          \
+        Py_END_ALLOW_THREADS                                                         \
+    } while (0)
+
+static inline void
+drop(PyObject **object)
+{
+    Py_XDECREF(*object);
+}
+
+/* A local reference that is dropped on every way out of the function. */
+#define OWNED __attribute__((cleanup(drop)))
+
+#if PY_VERSION_HEX < 0x030A0000
+static inline PyObject *
+Py_XNewRef(PyObject *object)
+{
+    Py_XINCREF(object);
+    return object;
+}
+#define Py_NewRef Py_XNewRef
+#endif
+
+void free_strings(char ***strings);
+
+/* A NULL-terminated array of strings of our own, freed on every way out. */
+#define STRINGS __attribute__((cleanup(free_strings))) char **
+
+/* --- Locks (lock.c) ------------------------------------------------------------ */
+
+/* How much of a handle a call needs for itself.
+ *
+ * liblxc's handles are not safe for concurrent use.  SHARED calls only read the name
+ * and the path and talk to the container's monitor; CONFIG calls use the in-memory
+ * configuration or liblxc's own lock of the handle, one at a time; ALONE calls free or
+ * replace what the others read. */
+enum hold_mode { SHARED = 0, CONFIG = 1, ALONE = 2 };
+
+/* To be combined with a mode. */
+enum hold_extra {
+    UMASK = 4,   /* the call changes the process's umask for a while */
+    PIDFD = 8,   /* the call has a pidfd of the container's init open, see attach.c */
+    ADOPT = 16,  /* a configuration that appeared on disk since is to be loaded first */
+    RELOAD = 32, /* and also where clear_config() took it away */
+};
+
+struct lock {
+    pthread_mutex_t mutex; /* held for a few instructions, never across a call */
+    pthread_cond_t changed;
+    unsigned long generation; /* of the process: a forked child finds an older one */
+    int users;                /* SHARED and CONFIG holders */
+    bool config, alone;
+    bool wanted;  /* somebody waits for ALONE: newcomers let him in */
+    bool forking; /* the holder is making a fork himself, and knows what he holds */
+};
+
+bool prepare_locks(void);
+void lock_init(struct lock *lock);
+void lock_destroy(struct lock *lock);
+
+/* True if the process was forked while another thread held the lock: it is new now, but
+ * what it guards may be in pieces. */
+bool lock_renew(struct lock *lock);
+
+/* Take a lock; the GIL is held before and after, and given up while waiting.  False with
+ * an exception if a signal handler raised one. */
+bool lock_take(struct lock *lock, enum hold_mode mode);
+void lock_drop(struct lock *lock, enum hold_mode mode);
+
+/* What all objects of one container share in this process. */
+struct place;
+void place_put(struct place *place);
+
+/* --- Container ------------------------------------------------------------------ */
+
+/* Enough of a file's status to tell whether it is still the one that was read. */
+struct stamp {
+    dev_t device;
+    ino_t inode;
+    off_t size;
+    struct timespec modified, changed;
+};
+
+struct slot;
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *name;          /* bytes, NULL until __init__() ran */
+    PyObject *path;          /* bytes: the lxcpath */
+    struct lxc_container *c; /* NULL until first used, where that is put off */
+    struct lock lock;
+    struct place *place; /* NULL until first needed */
+    struct stamp file; /* the configuration file as this handle read or wrote it */
+    bool unsaved;      /* the handle's configuration was changed since */
+    bool cleared;      /* clear_config() took it away on purpose */
+    int error_num;
+    struct slot *slots; /* terminals that console_getfd() holds */
+} Container;
+
+/* A handle that is held for a call; let go on every way out of the function. */
+struct held {
+    Container *self;
+    struct lxc_container *c; /* NULL with an exception if there is none to be had */
+    int what;
+};
+
+bool open_first(Container *self);
+struct held hold(PyObject *self, int what);
+void let_go(struct held *held);
+#define HELD __attribute__((cleanup(let_go))) struct held
+
+/* A handle of our own for the same container, read from the same file; GIL held. */
+struct lxc_container *open_handle(Container *self);
+
+void read_stamp(const char *file, struct stamp *stamp);
+
+/* Whether the handle's configuration may differ from its file. */
+bool has_unsaved(const struct held *held);
+
+/* --- Reasons ---------------------------------------------------------------------- */
+
+/* Why the last call of this thread said no, where the binding itself knows. */
+void because(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void no_reason(void);
+
+/* --- Arguments (_lxc.c) ------------------------------------------------------------ */
+
+/* O& converters.  Text crosses the border in the filesystem encoding, both ways, so
+ * that what liblxc returned can be passed back. */
+int text(PyObject *arg, void *result);
+int optional_text(PyObject *arg, void *result); /* None is the default: NULL */
+int optional_int(PyObject *arg, void *result);  /* None leaves the default */
+int optional_bool(PyObject *arg, void *result);
+
+static inline const char *
+c_str(PyObject *bytes)
+{
+    return bytes ? PyBytes_AsString(bytes) : NULL;
+}
+
+/* Convert a sequence of text; `what` names it in errors.  NULL with an exception. */
+char **strings_from(PyObject *sequence, const char *what);
+
+/* --- Forked children (child.c) ------------------------------------------------------ */
+
+/* What a child says about itself, in messages of this size on a socket pair. */
+enum said {
+    SAID_ATTACHED, /* value: the attached process's pid */
+    SAID_STARTED,  /* the program is about to begin */
+    SAID_NO_EXEC,  /* value: the errno of exec */
+    SAID_ENDED,    /* value: the wait status of the attached process */
+    SAID_RETURNED, /* value: what liblxc's call returned; extra: error_num */
+};
+
+struct message {
+    enum said said;
+    int value;
+    int extra;
+};
+
+struct child {
+    pid_t pid; /* 0 once reaped */
+    int fd;    /* our end of the socket pair */
+};
+
+bool socket_pair(int fds[2]);
+void say(int fd, enum said said, int value, int extra);
+bool hear(int fd, struct message *message); /* false if there is nothing to hear */
+
+/* Fork a child that calls body(argument, fd) with every signal blocked; body does not
+ * return.  The GIL is held throughout: no other thread changes the environment through
+ * Python meanwhile.  With hooks, Python may run in a descendant of the child. */
+bool child_fork(struct child *child, void (*body)(void *, int), void *argument,
+                bool hooks);
+void child_reap(struct child *child);
+bool child_gone(const struct child *child);
+
+/* Wait until fd is readable, for at most that many seconds (negative: for ever), without
+ * the GIL, and answer signals.  1 readable, 0 time is up, -1 with an exception. */
+int await(int fd, double seconds);
+
+/* Default dispositions and an empty mask, as a new program expects. */
+void default_signals(void);
+void block_signals(sigset_t *old);
+void restore_signals(const sigset_t *old);
+
+double monotonic(void);
+void nap(double seconds);
+
+/* How often a waiting call looks at the state and at signals, in seconds. */
+#define STEP 0.02
+
+PyObject *Container_start(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *Container_console(PyObject *self, PyObject *args, PyObject *kwargs);
+
+/* --- Attach (attach.c) --------------------------------------------------------------- */
+
+PyObject *Container_attach(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *Container_attach_wait(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *module_attach_run_command(PyObject *module, PyObject *command);
+PyObject *module_attach_run_shell(PyObject *module, PyObject *ignored);
+
+#endif

@@ -1,0 +1,802 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * attach and attach_wait: which way each call goes, and what the attached process does.
+ *
+ * liblxc forks: caller -> transient child, which joins the namespaces -> attached
+ * process, which calls our function and is a child of the caller.  Commands and shells
+ * are C functions there, and no Python runs between the fork and exec.  Any other
+ * callable is Python, so the fork is bracketed by CPython's hooks.
+ */
+#include "_lxc.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kcmp.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+enum kind { COMMAND, SHELL, FUNCTION };
+
+/* A call with everything converted: nothing is left to go wrong between the forks. */
+struct call {
+    enum kind kind;
+    lxc_attach_options_t options;
+    PyObject *program, *cwd; /* bytes */
+    char **argv;
+    PyObject *run, *function, *arguments; /* lxc._attached.run, and what it calls */
+    int stdio[3];   /* copies of the descriptors that were given, above 2; or -1 */
+    int late_stdin; /* one that liblxc must not see, see convert_stdin() */
+    bool terminal;  /* stdin is our terminal: what is typed there is the program's */
+    int report;     /* where the attached process says that it started */
+    struct lxc_container *c;
+};
+
+/* A program that was attached and is waited for. */
+struct program {
+    pid_t pid;
+    int fd;              /* readable when there is news */
+    struct child helper; /* the forked child that made the call, if one did */
+    bool started, ended;
+    int status;     /* wait status, where there is one */
+    int exec_error; /* errno of a failed exec */
+};
+
+/* --- In the attached process -------------------------------------------------------- */
+
+static void
+begin(const struct call *call)
+{
+    if (call->late_stdin >= 0)
+        dup2(call->late_stdin, STDIN_FILENO);
+    say(call->report, SAID_STARTED, 0, 0);
+}
+
+static int
+run_command(void *payload)
+{
+    const struct call *call = payload;
+    const char *program = PyBytes_AsString(call->program);
+
+    begin(call);
+    default_signals();
+    execvp(program, call->argv);
+    say(call->report, SAID_NO_EXEC, errno, 0);
+    /* As shells have it, on every liblxc. */
+    return errno == ENOENT || errno == ENOTDIR ? 127 : 126;
+}
+
+static int
+run_shell(void *payload)
+{
+    begin(payload);
+    default_signals();
+    return lxc_attach_run_shell(NULL);
+}
+
+static int
+run_function(void *payload)
+{
+    const struct call *call = payload;
+    sigset_t none;
+    long status = -1;
+
+    PyOS_AfterFork_Child();
+    begin(call);
+    close(call->report); /* what the function forks must not keep it open */
+    sigemptyset(&none);
+    restore_signals(&none);
+    PyObject *result = PyObject_CallFunctionObjArgs(call->run, call->function,
+                                                    call->arguments, NULL);
+    if (result != NULL)
+        status = PyLong_AsLong(result);
+    return (int)status & 0xff;
+}
+
+static int
+run_nothing(void *payload)
+{
+    (void)payload;
+    return 0;
+}
+
+static int (*const runners[])(void *) = {run_command, run_shell, run_function};
+
+/* --- Arguments ------------------------------------------------------------------------ */
+
+static void
+free_call(struct call *call)
+{
+    for (int i = 0; i < 3; i++)
+        if (call->stdio[i] >= 0)
+            close(call->stdio[i]);
+    if (call->late_stdin >= 0)
+        close(call->late_stdin);
+    free_strings(&call->argv);
+    free_strings(&call->options.extra_env_vars);
+    free_strings(&call->options.extra_keep_env);
+    Py_CLEAR(call->program);
+    Py_CLEAR(call->cwd);
+    Py_CLEAR(call->run);
+    Py_CLEAR(call->function);
+    Py_CLEAR(call->arguments);
+}
+
+#define CALL __attribute__((cleanup(free_call))) struct call
+
+/* (program, [argument 0, argument 1, ...]) */
+static bool
+convert_command(PyObject *pair, PyObject **program, char ***argv)
+{
+    if (pair == NULL || !PyTuple_Check(pair) || PyTuple_Size(pair) != 2 ||
+        !PyList_Check(PyTuple_GetItem(pair, 1))) {
+        PyErr_SetString(PyExc_TypeError,
+                        "a command is a tuple: (program, [argument 0, argument 1, ...])");
+        return false;
+    }
+    if (PyList_Size(PyTuple_GetItem(pair, 1)) == 0) {
+        PyErr_SetString(PyExc_ValueError,
+                        "a command needs an argument 0, usually its program");
+        return false;
+    }
+    *argv = strings_from(PyTuple_GetItem(pair, 1), "the command's arguments");
+    return *argv != NULL && text(PyTuple_GetItem(pair, 0), program);
+}
+
+static bool
+convert_function(PyObject *function, PyObject *payload, struct call *call)
+{
+    if (!PyCallable_Check(function)) {
+        PyErr_Format(PyExc_TypeError,
+                     "attach needs a callable to run, attach_run_command or "
+                     "attach_run_shell, not %R",
+                     function);
+        return false;
+    }
+    call->function = Py_NewRef(function);
+    call->arguments = payload ? PyTuple_Pack(1, payload) : PyTuple_New(0);
+    /* It imports what it needs, and flushes, in the parent: in the child the files are
+     * the container's. */
+    OWNED PyObject *module = PyImport_ImportModule("lxc._attached");
+    if (module == NULL || call->arguments == NULL)
+        return false;
+    call->run = PyObject_CallMethod(module, "prepare", NULL);
+    return call->run != NULL;
+}
+
+/* A copy of a descriptor that the caller gave, or -1 with an exception. */
+static int
+copy_descriptor(int fd, const char *what)
+{
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+
+    if (copy < 0)
+        PyErr_Format(PyExc_ValueError, "%s: descriptor %d is not usable: %s", what, fd,
+                     strerror(errno));
+    return copy;
+}
+
+/* liblxc ignores SIGINT and SIGQUIT in the caller, for ever, when it is given descriptor
+ * 0, and makes any other terminal the child's own, which fails where it is ours.  So 0 is
+ * inherited, and our terminal under another number is put into place afterwards. */
+static bool
+convert_stdin(int fd, struct call *call)
+{
+    call->terminal = isatty(fd) && tcgetpgrp(fd) == getpgrp();
+    if (fd == STDIN_FILENO)
+        return true;
+    int copy = copy_descriptor(fd, "stdin");
+    if (copy < 0)
+        return false;
+    if (isatty(fd) && tcgetsid(fd) == getsid(0))
+        call->late_stdin = copy;
+    else
+        call->options.stdin_fd = call->stdio[0] = copy;
+    return true;
+}
+
+static bool
+convert_stdio(PyObject *const objects[3], struct call *call)
+{
+    static const char *const names[] = {"stdin", "stdout", "stderr"};
+    int fds[3] = {STDIN_FILENO, -1, -1};
+
+    for (int i = 0; i < 3; i++) {
+        if (objects[i] == NULL || objects[i] == Py_None)
+            continue;
+        fds[i] = PyObject_AsFileDescriptor(objects[i]);
+        if (fds[i] < 0)
+            return false;
+        if (fcntl(fds[i], F_GETFD) < 0) {
+            PyErr_Format(PyExc_ValueError, "%s: descriptor %d is not open", names[i],
+                         fds[i]);
+            return false;
+        }
+    }
+    if (!convert_stdin(fds[0], call))
+        return false;
+    /* liblxc puts one after the other into place, over what the next one may mean:
+     * copies can be given in any order. */
+    if (fds[1] >= 0 && (call->stdio[1] = copy_descriptor(fds[1], names[1])) < 0)
+        return false;
+    if (fds[2] >= 0 && (call->stdio[2] = copy_descriptor(fds[2], names[2])) < 0)
+        return false;
+    call->options.stdout_fd = call->stdio[1];
+    call->options.stderr_fd = call->stdio[2];
+    return true;
+}
+
+/* O& converter for a uid or gid: None and -1 are the default. */
+static int
+id(PyObject *arg, void *result)
+{
+    if (arg == Py_None)
+        return 1;
+    long value = PyLong_AsLong(arg);
+    if (value == -1 && PyErr_Occurred())
+        return 0;
+    if (value < -1 || value > UINT32_MAX - 1L) {
+        PyErr_Format(PyExc_ValueError, "%ld is no user or group number", value);
+        return 0;
+    }
+    *(uid_t *)result = (uid_t)value; /* gid_t is the same */
+    return 1;
+}
+
+static int
+personality(PyObject *arg, void *result)
+{
+    if (arg == Py_None)
+        return 1;
+    *(long *)result = PyLong_AsLong(arg);
+    return !(*(long *)result == -1 && PyErr_Occurred());
+}
+
+/* Environment variables are not checked by liblxc: without "=" it would remove one. */
+static bool
+convert_environment(PyObject *variables, char ***result)
+{
+    if (variables == NULL || variables == Py_None)
+        return true;
+    if ((*result = strings_from(variables, "extra_env_vars")) == NULL)
+        return false;
+    for (char **variable = *result; *variable != NULL; variable++)
+        if (strchr(*variable, '=') == NULL || **variable == '=') {
+            PyErr_Format(PyExc_ValueError, "extra_env_vars: '%s' is not NAME=VALUE",
+                         *variable);
+            return false;
+        }
+    return true;
+}
+
+static bool
+convert_options(PyObject *kwargs, struct call *call)
+{
+    static char *names[] = {"attach_flags",   "namespaces",     "personality",
+                            "initial_cwd",    "uid",            "gid",
+                            "env_policy",     "extra_env_vars", "extra_keep_env",
+                            "stdin",          "stdout",         "stderr",
+                            NULL};
+    lxc_attach_options_t *options = &call->options;
+    PyObject *variables = NULL, *keep = NULL, *stdio[3] = {NULL, NULL, NULL};
+    int env_policy = LXC_ATTACH_KEEP_ENV;
+    OWNED PyObject *none = PyTuple_New(0);
+
+    if (none == NULL ||
+        !PyArg_ParseTupleAndKeywords(
+            none, kwargs, "|O&O&O&O&O&O&O&OOOOO:attach", names, optional_int,
+            &options->attach_flags, optional_int, &options->namespaces, personality,
+            &options->personality, optional_text, &call->cwd, id, &options->uid, id,
+            &options->gid, optional_int, &env_policy, &variables, &keep, &stdio[0],
+            &stdio[1], &stdio[2]))
+        return false;
+    if (env_policy != LXC_ATTACH_KEEP_ENV && env_policy != LXC_ATTACH_CLEAR_ENV) {
+        PyErr_SetString(PyExc_ValueError, "env_policy is LXC_ATTACH_KEEP_ENV or "
+                                          "LXC_ATTACH_CLEAR_ENV");
+        return false;
+    }
+    options->env_policy = (lxc_attach_env_policy_t)env_policy;
+    options->initial_cwd = (char *)c_str(call->cwd);
+    if (!convert_environment(variables, &options->extra_env_vars))
+        return false;
+    if (keep != NULL && keep != Py_None &&
+        (options->extra_keep_env = strings_from(keep, "extra_keep_env")) == NULL)
+        return false;
+    return convert_stdio(stdio, call);
+}
+
+static bool
+is_builtin(PyObject *callable, PyCFunction function)
+{
+    return PyCFunction_Check(callable) && PyCFunction_GetFunction(callable) == function;
+}
+
+static bool
+convert(PyObject *args, PyObject *kwargs, struct call *call)
+{
+    PyObject *run, *payload = NULL;
+
+    if (!PyArg_ParseTuple(args, "O|O:attach", &run, &payload) ||
+        !convert_options(kwargs, call))
+        return false;
+    if (is_builtin(run, module_attach_run_command)) {
+        call->kind = COMMAND;
+        return convert_command(payload, &call->program, &call->argv);
+    }
+    if (is_builtin(run, module_attach_run_shell)) {
+        call->kind = SHELL;
+        return true;
+    }
+    call->kind = FUNCTION;
+    return convert_function(run, payload, call);
+}
+
+/* --- The pidfd that liblxc forgets ---------------------------------------------------- */
+
+struct descriptors {
+    int *fds; /* ascending */
+    size_t n;
+};
+
+static int
+compare_ints(const void *a, const void *b)
+{
+    return *(const int *)a - *(const int *)b;
+}
+
+static struct descriptors
+open_descriptors(void)
+{
+    struct descriptors found = {NULL, 0};
+    DIR *directory = opendir("/proc/self/fd");
+    struct dirent *entry;
+
+    while (directory != NULL && (entry = readdir(directory)) != NULL) {
+        if (entry->d_name[0] == '.' || atoi(entry->d_name) == dirfd(directory))
+            continue;
+        if ((found.n & (found.n + 1)) == 0) { /* grow at 1, 3, 7, ... */
+            int *more = realloc(found.fds, 2 * (found.n + 1) * sizeof(*more));
+
+            if (more == NULL)
+                break;
+            found.fds = more;
+        }
+        found.fds[found.n++] = atoi(entry->d_name);
+    }
+    if (directory != NULL)
+        closedir(directory);
+    if (found.n > 0)
+        qsort(found.fds, found.n, sizeof(*found.fds), compare_ints);
+    return found;
+}
+
+/* An attach in the process leaves the pidfd of the container's init open.  All that the
+ * monitor gives out are one open file: close what is new and the same as `known`.  No
+ * other thread has one in use meanwhile: see PIDFD. */
+static void
+close_leaked(const struct descriptors *before, int known)
+{
+    struct descriptors after = open_descriptors();
+
+    for (size_t i = 0; i < after.n; i++) {
+        int fd = after.fds[i];
+
+        if (before->n > 0 &&
+            bsearch(&fd, before->fds, before->n, sizeof(fd), compare_ints) == NULL &&
+            syscall(SYS_kcmp, getpid(), getpid(), KCMP_FILE, fd, known) == 0)
+            close(fd);
+    }
+    free(after.fds);
+}
+
+/* --- The two ways ------------------------------------------------------------------------ */
+
+static bool
+is_threaded(void)
+{
+    struct stat status;
+
+    /* A directory per thread, "." and "..". */
+    return stat("/proc/self/task", &status) < 0 || status.st_nlink != 3;
+}
+
+static bool
+ignores_children(void)
+{
+    struct sigaction action;
+
+    return sigaction(SIGCHLD, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
+/* Whether attach_wait() makes the call in a forked child.  In the process is quicker, but
+ *   - liblxc ends an ordinary user's process when it cannot join the cgroup;
+ *   - a private handle is needed, lest another thread hold liblxc's lock of the handle at
+ *     the fork, or the call change the configuration: it lacks what is not saved;
+ *   - the GIL is held for the whole call, which other threads have to wait for, longer
+ *     than for one fork.  A Python function needs it to be held in any case;
+ *   - liblxc loses its own children where SIGCHLD is ignored;
+ *   - with LXC_ATTACH_TERMINAL the call returns when the program ends. */
+static bool
+goes_to_a_child(const struct held *held, const struct call *call)
+{
+    return geteuid() != 0 || has_unsaved(held) || ignores_children() ||
+           (call->options.attach_flags & LXC_ATTACH_TERMINAL) ||
+           (call->kind != FUNCTION && is_threaded());
+}
+
+static void
+attach_in_child(void *argument, int fd)
+{
+    struct call *call = argument;
+    siginfo_t info;
+    pid_t pid = -1;
+    int result;
+
+    call->report = fd;
+    result = call->c->attach(call->c, runners[call->kind], call, &call->options, &pid);
+    if (result < 0) {
+        say(fd, SAID_RETURNED, result, 0);
+        _exit(EXIT_FAILURE);
+    }
+    say(fd, SAID_ATTACHED, pid, 0);
+    /* Not reaped until the parent has heard of it, who may be about to kill it. */
+    waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT);
+    say(fd, SAID_ENDED,
+        info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8
+                                   : info.si_status | (info.si_code == CLD_DUMPED) << 7,
+        0);
+    poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 1000);
+    waitpid(pid, NULL, 0);
+    _exit(EXIT_SUCCESS);
+}
+
+static bool
+attach_forked(struct held *held, struct call *call, struct program *program)
+{
+    bool forked;
+
+    call->c = held->c;
+    held->self->lock.forking = true;
+    forked = child_fork(&program->helper, attach_in_child, call, call->kind == FUNCTION);
+    held->self->lock.forking = false;
+    program->fd = program->helper.fd;
+    return forked;
+}
+
+/* As an ordinary user the process may not survive the attach: let a child find out. */
+static void
+attach_nothing(void *argument, int fd)
+{
+    struct call *call = argument;
+    lxc_attach_options_t options = LXC_ATTACH_OPTIONS_DEFAULT;
+    pid_t pid;
+
+    options.stdin_fd = options.stdout_fd = options.stderr_fd = -1;
+    options.personality = -1;
+    int result = call->c->attach(call->c, run_nothing, NULL, &options, &pid);
+    if (result == 0)
+        waitpid(pid, NULL, 0);
+    say(fd, SAID_RETURNED, result, 0);
+    _exit(EXIT_SUCCESS);
+}
+
+static bool
+survives_attach(struct held *held, struct call *call)
+{
+    struct message message = {.value = -1};
+    struct child child;
+
+    if (geteuid() == 0)
+        return true;
+    call->c = held->c;
+    if (!child_fork(&child, attach_nothing, call, false))
+        return false;
+    while (await(child.fd, 0.1) == 0 && !child_gone(&child))
+        ;
+    hear(child.fd, &message);
+    kill(child.pid, SIGKILL);
+    child_reap(&child);
+    return message.value == 0 && !PyErr_Occurred();
+}
+
+static bool
+attach_here(struct held *held, struct call *call, struct program *program)
+{
+    struct lxc_container *own = NULL, *c = held->c;
+    struct descriptors before;
+    sigset_t old;
+    int known, result;
+
+    if (!has_unsaved(held)) {
+        own = open_handle(held->self);
+        if (own == NULL)
+            return false;
+        c = own;
+    }
+    WITHOUT_GIL(known = c->init_pidfd(c));
+    before = open_descriptors();
+    held->self->lock.forking = true;
+    if (call->kind == FUNCTION)
+        PyOS_BeforeFork();
+    block_signals(&old);
+    result = c->attach(c, runners[call->kind], call, &call->options, &program->pid);
+    restore_signals(&old);
+    if (call->kind == FUNCTION)
+        PyOS_AfterFork_Parent();
+    held->self->lock.forking = false;
+    if (known >= 0) {
+        close_leaked(&before, known);
+        close(known);
+    }
+    free(before.fds);
+    if (own != NULL)
+        lxc_container_put(own);
+    if (result < 0) {
+        program->pid = 0;
+        because("liblxc could not attach to it");
+    }
+    return true;
+}
+
+/* --- Waiting ------------------------------------------------------------------------------- */
+
+/* Take in what there is to hear.  True when the program has ended or never was. */
+static bool
+look(struct program *program)
+{
+    struct message message;
+
+    if (program->helper.pid == 0) {
+        pid_t got = waitpid(program->pid, &program->status, WNOHANG);
+
+        if (got < 0 && errno == ECHILD) {
+            because("another waitpid() took its exit status");
+            program->status = 255 << 8;
+        }
+        return program->ended = got != 0 && !(got < 0 && errno == EINTR);
+    }
+    /* First: what it said before it went is still there to be heard. */
+    bool gone = child_gone(&program->helper);
+    while (hear(program->helper.fd, &message))
+        switch (message.said) {
+        case SAID_ATTACHED:
+            program->pid = message.value;
+            break;
+        case SAID_STARTED:
+            program->started = true;
+            break;
+        case SAID_NO_EXEC:
+            program->exec_error = message.value;
+            break;
+        case SAID_ENDED:
+            program->status = message.value;
+            return program->ended = true;
+        case SAID_RETURNED:
+            because("liblxc could not attach to it");
+            return true;
+        }
+    if (gone)
+        because("the process that was to attach to it was ended, by liblxc or a signal");
+    return gone;
+}
+
+/* An exception is pending: give the program a quarter of a second to end, as subprocess
+ * does, then end it. */
+static void
+end_program(struct program *program)
+{
+    PyObject *type, *value, *traceback;
+    double end = monotonic() + 0.25;
+    bool killed = false;
+
+    PyErr_Fetch(&type, &value, &traceback);
+    while (!look(program)) {
+        if (await(program->fd, STEP) < 0)
+            PyErr_Clear();
+        if (monotonic() < end)
+            continue;
+        if (killed) /* in a container that was frozen meanwhile even that takes longer */
+            break;
+        kill(program->pid > 0 ? program->pid : program->helper.pid, SIGKILL);
+        killed = true;
+        end += 0.15;
+    }
+    if (program->helper.pid > 0 && !program->ended)
+        kill(program->helper.pid, SIGKILL);
+    PyErr_Restore(type, value, traceback);
+}
+
+static bool
+wait_program(struct program *program, const struct call *call)
+{
+    while (!look(program)) {
+        if (await(program->fd, program->fd >= 0 ? 1 : STEP) >= 0)
+            continue;
+        /* The terminal sent its Ctrl-C to the program as well, which decides. */
+        if (call->terminal && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+            PyErr_Clear();
+            continue;
+        }
+        end_program(program);
+        return false;
+    }
+    if (!call->terminal)
+        return true;
+    if (PyErr_CheckSignals() < 0) {
+        if (!PyErr_ExceptionMatches(PyExc_KeyboardInterrupt))
+            return false;
+        PyErr_Clear();
+    }
+    if (program->ended && WIFSIGNALED(program->status) &&
+        WTERMSIG(program->status) == SIGINT) {
+        PyErr_SetNone(PyExc_KeyboardInterrupt);
+        return false;
+    }
+    return true;
+}
+
+/* The status that attach_wait() returns, and the reason where that is not success. */
+static int
+verdict(const struct program *program, const struct call *call)
+{
+    const int status = program->status;
+
+    if (!program->ended)
+        return -1;
+    if (!program->started) {
+        because("the attached process ended before the program could begin");
+        return -1;
+    }
+    if (program->exec_error != 0)
+        because("%s: %s", c_str(call->program), strerror(program->exec_error));
+    else if (WIFSIGNALED(status))
+        because("the program was ended by signal %d (%s)", WTERMSIG(status),
+                strsignal(WTERMSIG(status)));
+    else if (WEXITSTATUS(status) == 255)
+        because("the program's exit status was 255");
+    return WIFEXITED(status) && WEXITSTATUS(status) == 255 ? -1 : status;
+}
+
+/* --- attach and attach_wait ------------------------------------------------------------------ */
+
+static bool
+can_attach(const struct held *held)
+{
+    struct lxc_container *c = held->c;
+    const char *state;
+
+    WITHOUT_GIL(state = c->state(c));
+    if (state == NULL || strcmp(state, "STOPPED") == 0) {
+        because("it is not running");
+        return false;
+    }
+    /* liblxc would join the cgroup and never come back. */
+    if (strcmp(state, "FROZEN") == 0 || strcmp(state, "FREEZING") == 0) {
+        because("it is frozen: unfreeze() it first");
+        return false;
+    }
+    return true;
+}
+
+static void
+start_call(struct call *call)
+{
+    const lxc_attach_options_t options = LXC_ATTACH_OPTIONS_DEFAULT;
+
+    memset(call, 0, sizeof(*call));
+    call->options = options;
+    call->options.personality = -1; /* some headers' default is another number */
+    call->options.stdin_fd = call->options.stdout_fd = call->options.stderr_fd = -1;
+    call->stdio[0] = call->stdio[1] = call->stdio[2] = -1;
+    call->late_stdin = call->report = -1;
+}
+
+PyObject *
+Container_attach(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    struct program program = {.fd = -1};
+    CALL call;
+
+    start_call(&call);
+    if (!convert(args, kwargs, &call))
+        return NULL;
+    if (call.options.attach_flags & LXC_ATTACH_TERMINAL) {
+        PyErr_SetString(PyExc_ValueError, "attach() would wait for the program with "
+                                          "LXC_ATTACH_TERMINAL: use attach_wait()");
+        return NULL;
+    }
+    HELD held = hold(self, CONFIG | ADOPT | PIDFD);
+    if (held.c == NULL)
+        return NULL;
+    if (!can_attach(&held))
+        return PyLong_FromLong(-1);
+    if (!survives_attach(&held, &call)) {
+        if (PyErr_Occurred())
+            return NULL;
+        because("liblxc could not attach to it, or would have ended this process");
+        return PyLong_FromLong(-1);
+    }
+    if (!attach_here(&held, &call, &program))
+        return NULL;
+    return PyLong_FromLong(program.pid > 0 ? program.pid : -1);
+}
+
+PyObject *
+Container_attach_wait(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    struct program program = {.fd = -1};
+    int reports[2] = {-1, -1}, status = -1;
+    struct message message;
+    bool ok;
+    CALL call;
+
+    start_call(&call);
+    if (!convert(args, kwargs, &call))
+        return NULL;
+    HELD held = hold(self, CONFIG | ADOPT | PIDFD);
+    if (held.c == NULL)
+        return NULL;
+    if (!can_attach(&held))
+        return PyLong_FromLong(-1);
+    if (goes_to_a_child(&held, &call)) {
+        ok = attach_forked(&held, &call, &program);
+        let_go(&held);
+        if (!ok)
+            return NULL;
+        ok = wait_program(&program, &call);
+        if (ok)
+            status = verdict(&program, &call);
+        child_reap(&program.helper);
+        return ok ? PyLong_FromLong(status) : NULL;
+    }
+    if (!socket_pair(reports))
+        return PyErr_SetFromErrno(PyExc_OSError);
+    call.report = reports[1];
+    ok = attach_here(&held, &call, &program);
+    let_go(&held);
+    close(reports[1]);
+    if (ok && program.pid > 0) {
+        program.fd = (int)syscall(SYS_pidfd_open, program.pid, 0);
+        ok = wait_program(&program, &call);
+        while (hear(reports[0], &message)) {
+            program.started = true;
+            program.exec_error = message.said == SAID_NO_EXEC ? message.value : 0;
+        }
+        if (ok)
+            status = verdict(&program, &call);
+        if (program.fd >= 0)
+            close(program.fd);
+    }
+    close(reports[0]);
+    return ok ? PyLong_FromLong(status) : NULL;
+}
+
+/* --- What is attached by name, or called in an attached function -------------------------------- */
+
+PyObject *
+module_attach_run_command(PyObject *module, PyObject *command)
+{
+    OWNED PyObject *program = NULL;
+    STRINGS argv = NULL;
+
+    (void)module;
+    if (!convert_command(command, &program, &argv))
+        return NULL;
+    default_signals();
+    execvp(c_str(program), argv);
+    return PyLong_FromLong(errno == ENOENT || errno == ENOTDIR ? 127 : 126);
+}
+
+PyObject *
+module_attach_run_shell(PyObject *module, PyObject *ignored)
+{
+    (void)module;
+    (void)ignored;
+    default_signals();
+    return PyLong_FromLong(lxc_attach_run_shell(NULL));
+}

@@ -1,0 +1,530 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Calls that are made in a forked C child: start and console here, attach in attach.c.
+ *
+ * liblxc's start() makes its caller the parent of a monitor, gives the container's init
+ * the caller's blocked and ignored signals and, in the foreground, takes the process
+ * over.  console() starts a session and ignores SIGTTIN and SIGTTOU for good.  All of
+ * that is done to a child, which never touches Python: it reports in messages of one
+ * size and goes.
+ */
+#include "_lxc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+/* --- Time -------------------------------------------------------------------------- */
+
+double
+monotonic(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+void
+nap(double seconds)
+{
+    struct timespec time = {(time_t)seconds,
+                            (long)((seconds - (double)(time_t)seconds) * 1e9)};
+
+    nanosleep(&time, NULL);
+}
+
+int
+await(int fd, double seconds)
+{
+    const double end = monotonic() + seconds;
+    struct pollfd entry = {.fd = fd, .events = POLLIN};
+
+    for (;;) {
+        double left = seconds < 0 ? STEP : end - monotonic();
+        int ready;
+
+        /* In slices: another thread may have taken the signal that is for this one. */
+        left = left < 0 ? 0 : left > STEP ? STEP : left;
+        WITHOUT_GIL(ready = poll(&entry, 1, (int)(left * 1000 + 0.5)));
+        if (ready > 0)
+            return 1;
+        if (PyErr_CheckSignals() < 0)
+            return -1;
+        if (seconds >= 0 && monotonic() >= end)
+            return 0;
+    }
+}
+
+/* --- Signals ----------------------------------------------------------------------- */
+
+void
+block_signals(sigset_t *old)
+{
+    sigset_t all;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, old);
+}
+
+void
+restore_signals(const sigset_t *old)
+{
+    pthread_sigmask(SIG_SETMASK, old, NULL);
+}
+
+static void
+default_dispositions(void)
+{
+    for (int number = 1; number < NSIG; number++)
+        signal(number, SIG_DFL); /* fails for SIGKILL and the like: as well */
+}
+
+void
+default_signals(void)
+{
+    sigset_t none;
+
+    default_dispositions();
+    sigemptyset(&none);
+    restore_signals(&none);
+}
+
+/* --- The child and what it says ------------------------------------------------------ */
+
+bool
+socket_pair(int fds[2])
+{
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
+        return false;
+    /* Where the caller has closed its stdio, ours must not take its place. */
+    for (int i = 0; i < 2; i++) {
+        int fd = fds[i];
+
+        if (fd > 2)
+            continue;
+        fds[i] = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        close(fd);
+        if (fds[i] < 0) {
+            close(fds[1 - i]);
+            return false;
+        }
+    }
+    return true;
+}
+
+void
+say(int fd, enum said said, int value, int extra)
+{
+    const struct message message = {said, value, extra};
+
+    while (send(fd, &message, sizeof(message), MSG_NOSIGNAL) < 0 && errno == EINTR)
+        ;
+}
+
+bool
+hear(int fd, struct message *message)
+{
+    ssize_t got;
+
+    do
+        got = recv(fd, message, sizeof(*message), MSG_DONTWAIT);
+    while (got < 0 && errno == EINTR);
+    return got == (ssize_t)sizeof(*message);
+}
+
+bool
+child_fork(struct child *child, void (*body)(void *, int), void *argument, bool hooks)
+{
+    sigset_t old;
+    int fds[2], error;
+
+    if (!socket_pair(fds)) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        return false;
+    }
+    if (hooks)
+        PyOS_BeforeFork();
+    block_signals(&old);
+    child->pid = fork();
+    error = errno;
+    if (child->pid == 0) {
+        close(fds[0]);
+        signal(SIGCHLD, SIG_DFL); /* liblxc waits for its children */
+        body(argument, fds[1]);
+        _exit(EXIT_FAILURE);
+    }
+    restore_signals(&old);
+    if (hooks)
+        PyOS_AfterFork_Parent();
+    close(fds[1]);
+    child->fd = fds[0];
+    if (child->pid < 0) {
+        close(child->fd);
+        child->fd = -1;
+        child->pid = 0;
+        errno = error;
+        PyErr_SetFromErrno(PyExc_OSError);
+        return false;
+    }
+    return true;
+}
+
+bool
+child_gone(const struct child *child)
+{
+    siginfo_t info = {.si_pid = 0};
+
+    return waitid(P_PID, (id_t)child->pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ||
+           info.si_pid == child->pid;
+}
+
+void
+child_reap(struct child *child)
+{
+    const pid_t pid = child->pid;
+
+    if (pid <= 0)
+        return;
+    say(child->fd, SAID_ENDED, 0, 0); /* some wait for a word that they were heard */
+    close(child->fd);
+    child->fd = -1;
+    child->pid = 0;
+    WITHOUT_GIL(while (waitpid(pid, NULL, 0) < 0 && errno == EINTR));
+}
+
+/* Wait for the child's one message.  1 heard, 0 time is up or the child is gone, -1 with
+ * an exception. */
+static int
+child_hear(struct child *child, struct message *message, double seconds)
+{
+    const double end = monotonic() + seconds;
+
+    for (;;) {
+        double left = seconds < 0 ? 0.1 : end - monotonic();
+        int ready = await(child->fd, left > 0.1 ? 0.1 : left < 0 ? 0 : left);
+
+        if (ready < 0)
+            return -1;
+        if (hear(child->fd, message))
+            return 1;
+        /* End of file only comes when no other forked child has the socket. */
+        if (ready > 0 || child_gone(child))
+            return hear(child->fd, message) ? 1 : 0;
+        if (seconds >= 0 && monotonic() >= end)
+            return 0;
+    }
+}
+
+/* The same while an exception is pending: it stays, and newer ones are dropped. */
+static bool
+child_hear_quietly(struct child *child, struct message *message, double seconds)
+{
+    PyObject *type, *value, *traceback;
+    const double end = monotonic() + seconds;
+    int heard;
+
+    PyErr_Fetch(&type, &value, &traceback);
+    while ((heard = child_hear(child, message, end - monotonic())) < 0)
+        PyErr_Clear();
+    PyErr_Restore(type, value, traceback);
+    return heard > 0;
+}
+
+/* --- The terminal ---------------------------------------------------------------------- */
+
+/* A terminal that a child is given and that is taken back from it. */
+struct terminal {
+    int fd; /* -1: there is none to give */
+    pid_t group;
+    struct termios settings;
+};
+
+static struct terminal
+terminal_of(int fd)
+{
+    struct terminal terminal = {.fd = -1, .group = getpgrp()};
+
+    if (tcgetattr(fd, &terminal.settings) == 0 && tcgetpgrp(fd) == terminal.group)
+        terminal.fd = fd;
+    return terminal;
+}
+
+/* In the child, with SIGTTOU blocked: a process group of its own, so that what is typed
+ * reaches it alone, and the terminal for that. */
+static void
+terminal_give(const struct terminal *terminal)
+{
+    setpgid(0, 0);
+    if (terminal->fd >= 0)
+        tcsetpgrp(terminal->fd, getpid());
+}
+
+/* In the parent, when the child is gone. */
+static void
+terminal_take_back(const struct terminal *terminal)
+{
+    sigset_t old;
+
+    if (terminal->fd < 0)
+        return;
+    block_signals(&old); /* SIGTTOU would stop us */
+    tcsetpgrp(terminal->fd, terminal->group);
+    tcsetattr(terminal->fd, TCSADRAIN, &terminal->settings);
+    restore_signals(&old);
+}
+
+/* --- start ----------------------------------------------------------------------------- */
+
+struct start {
+    struct lxc_container *c;
+    bool useinit, daemonize, close_fds;
+    char **cmd;
+    pid_t parent;
+    struct terminal terminal;
+};
+
+/* Make the call, in a child that nobody else is in. */
+static void
+start_now(const struct start *start, int fd)
+{
+    struct lxc_container *c = start->c;
+    bool ok;
+
+    default_signals();
+    c->want_close_all_fds(c, start->close_fds);
+    c->want_daemonize(c, start->daemonize);
+    ok = c->start(c, start->useinit, start->cmd);
+    say(fd, SAID_RETURNED, ok, c->error_num);
+    _exit(EXIT_SUCCESS);
+}
+
+static void
+start_in_background(void *argument, int fd)
+{
+    setpgid(0, 0); /* a typed Ctrl-C must not end the start half-way */
+    start_now(argument, fd);
+}
+
+/* Start in the foreground: this child watches over one that becomes the monitor, and
+ * stops the container when the caller asks for it (SIGTERM) or has died (the same). */
+static void
+start_in_foreground(void *argument, int fd)
+{
+    const struct start *start = argument;
+    struct lxc_container *c = start->c;
+    sigset_t awaited;
+    pid_t monitor;
+    int number;
+
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != start->parent)
+        _exit(EXIT_FAILURE);
+    default_dispositions();
+    terminal_give(&start->terminal);
+    monitor = fork();
+    if (monitor < 0)
+        _exit(EXIT_FAILURE);
+    if (monitor == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        start_now(start, fd);
+    }
+    sigemptyset(&awaited);
+    sigaddset(&awaited, SIGTERM);
+    sigaddset(&awaited, SIGCHLD);
+    for (;;) {
+        number = sigwaitinfo(&awaited, NULL);
+        if (number == SIGTERM) {
+            c->stop(c);
+            for (int i = 0; i < 100; i++, nap(STEP))
+                if (waitpid(monitor, NULL, WNOHANG) != 0)
+                    _exit(EXIT_SUCCESS);
+            /* Not up yet, or not to be stopped: the kernel ends init with it. */
+            kill(monitor, SIGKILL);
+            _exit(EXIT_SUCCESS);
+        }
+        if (number == SIGCHLD && waitpid(monitor, NULL, WNOHANG) != 0)
+            _exit(EXIT_SUCCESS); /* it has said how it ended */
+    }
+}
+
+static void
+stop_now(void *argument, int fd)
+{
+    struct lxc_container *c = argument;
+
+    say(fd, SAID_RETURNED, c->stop(c), 0);
+    _exit(EXIT_SUCCESS);
+}
+
+/* A signal handler raised an exception during a start: leave the container in a definite
+ * state, which is running if it is almost there, else stopped. */
+static void
+start_interrupted(struct lxc_container *c, struct child *child, bool daemonize)
+{
+    struct message message;
+    struct child stopper;
+
+    if (!daemonize) {
+        kill(child->pid, SIGTERM);
+        child_hear_quietly(child, &message, 5);
+        kill(child->pid, SIGKILL);
+        return;
+    }
+    if (child_hear_quietly(child, &message, 0.15))
+        return;
+    kill(child->pid, SIGKILL);
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (child_fork(&stopper, stop_now, c, false)) {
+        child_hear_quietly(&stopper, &message, 5);
+        kill(stopper.pid, SIGKILL);
+        child_reap(&stopper);
+    }
+    PyErr_Clear();
+    PyErr_Restore(type, value, traceback);
+}
+
+PyObject *
+Container_start(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"useinit", "daemonize", "close_fds", "cmd", NULL};
+    int useinit = 0, daemonize = 1, close_fds = 0, heard;
+    PyObject *cmd = NULL;
+    STRINGS argv = NULL;
+    struct child child;
+    struct message message = {0};
+    struct start start;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&O&O&O:start", names,
+                                     optional_bool, &useinit, optional_bool, &daemonize,
+                                     optional_bool, &close_fds, &cmd))
+        return NULL;
+    if (cmd != NULL && cmd != Py_None && (argv = strings_from(cmd, "cmd")) == NULL)
+        return NULL;
+    HELD held = hold(self, CONFIG | ADOPT);
+    if (held.c == NULL)
+        return NULL;
+    struct lxc_container *c = held.c;
+    if (c->lxc_conf == NULL) {
+        because("it is not defined");
+        Py_RETURN_FALSE;
+    }
+    start = (struct start){.c = c,
+                           .useinit = useinit,
+                           .daemonize = daemonize,
+                           .close_fds = close_fds,
+                           .cmd = argv != NULL && argv[0] != NULL ? argv : NULL,
+                           .parent = getpid(),
+                           .terminal = terminal_of(daemonize ? -1 : STDIN_FILENO)};
+    held.self->lock.forking = true;
+    bool forked = child_fork(
+        &child, daemonize ? start_in_background : start_in_foreground, &start, false);
+    held.self->lock.forking = false;
+    let_go(&held); /* others may stop it meanwhile, or ask it */
+    if (!forked)
+        return NULL;
+    heard = child_hear(&child, &message, -1);
+    if (heard < 0)
+        start_interrupted(c, &child, daemonize);
+    child_reap(&child);
+    terminal_take_back(&start.terminal);
+    if (heard < 0)
+        return NULL;
+    if (heard == 0) {
+        because("the process that was to start it was killed");
+        Py_RETURN_FALSE;
+    }
+    if (!daemonize)
+        ((Container *)self)->error_num = message.extra;
+    return PyBool_FromLong(message.value);
+}
+
+/* --- console ----------------------------------------------------------------------------- */
+
+struct console {
+    struct lxc_container *c;
+    int ttynum, stdinfd, stdoutfd, stderrfd, escape;
+    pid_t parent;
+    struct terminal terminal;
+};
+
+static void
+console_now(void *argument, int fd)
+{
+    const struct console *console = argument;
+    struct lxc_container *c = console->c;
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != console->parent)
+        _exit(EXIT_FAILURE);
+    terminal_give(&console->terminal);
+    default_signals();
+    say(fd, SAID_RETURNED,
+        c->console(c, console->ttynum, console->stdinfd, console->stdoutfd,
+                   console->stderrfd, console->escape),
+        0);
+    _exit(EXIT_SUCCESS);
+}
+
+PyObject *
+Container_console(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"ttynum", "stdinfd", "stdoutfd", "stderrfd", "escape", NULL};
+    struct console console = {.ttynum = -1, .stdoutfd = 1, .stderrfd = 2, .escape = 1};
+    struct child child;
+    struct message message = {0};
+    bool running, forked;
+    int heard;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&O&O&O&O&:console", names,
+                                     optional_int, &console.ttynum, optional_int,
+                                     &console.stdinfd, optional_int, &console.stdoutfd,
+                                     optional_int, &console.stderrfd, optional_int,
+                                     &console.escape))
+        return NULL;
+    HELD held = hold(self, CONFIG | ADOPT);
+    if (held.c == NULL)
+        return NULL;
+    struct lxc_container *c = held.c;
+    WITHOUT_GIL(running = c->is_running(c));
+    if (!running) {
+        because("it is not running");
+        Py_RETURN_FALSE;
+    }
+    console.c = c;
+    console.parent = getpid();
+    console.terminal = terminal_of(console.stdinfd);
+    held.self->lock.forking = true;
+    forked = child_fork(&child, console_now, &console, false);
+    held.self->lock.forking = false;
+    let_go(&held);
+    if (!forked)
+        return NULL;
+    heard = child_hear(&child, &message, -1);
+    if (heard <= 0)
+        kill(child.pid, SIGKILL);
+    child_reap(&child);
+    terminal_take_back(&console.terminal);
+    if (heard < 0)
+        return NULL;
+    if (heard == 0) {
+        because("the process at the console was killed");
+        Py_RETURN_FALSE;
+    }
+    if (message.value != 0) {
+        PyErr_Format(PyExc_ValueError,
+                     "no free terminal (ttynum=%d) in the container: see lxc.tty.max",
+                     console.ttynum);
+        return NULL;
+    }
+    Py_RETURN_TRUE;
+}

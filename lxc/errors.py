@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Why a call said no: LXCError, and the checks that find a reason afterwards."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from . import _lxc
+
+if TYPE_CHECKING:
+    from . import Container
+
+__all__ = ["LXCError"]
+
+
+class LXCError(Exception):
+    """An operation on a container failed.
+
+    operation is the method's name, container the container's name and reason a
+    sentence without its full stop.  Classic methods return False or -1 instead of
+    raising, and leave one of these in Container.last_error.
+    """
+
+    def __init__(self, operation: str, container: str, reason: str) -> None:
+        super().__init__(operation, container, reason)
+        self.operation = operation
+        self.container = container
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.operation} of {self.container!r} failed: {self.reason}"
+
+
+# What an operation needs the container to be, where liblxc does not say what it missed.
+NEEDS_RUNNING = frozenset(
+    "add_device_net add_device_node attach attach_interface attach_wait console "
+    "console_getfd detach_interface freeze reboot remove_device_node set_cgroup_item "
+    "shutdown stop unfreeze".split()
+)
+NEEDS_STOPPED = frozenset(
+    "clone create destroy rename snapshot snapshot_restore start".split()
+)
+NEEDS_DEFINITION = NEEDS_STOPPED - {"create"} | {"snapshot_destroy"}
+
+
+def find_reason(container: Container, operation: str) -> str:
+    """What the extension itself says of its last call, or else what a look finds."""
+    return _lxc._reason() or _look(container, operation)
+
+
+def _look(container: Container, operation: str) -> str:
+    if operation in NEEDS_DEFINITION and not container.defined:
+        return "it is not defined"
+    running = container.running
+    if operation in NEEDS_RUNNING and not running:
+        return "it is not running"
+    if operation in NEEDS_STOPPED and running:
+        return "it is running"
+    if operation == "destroy" and container.snapshot_list():
+        return "it has snapshots: destroy these first"
+    path = container.get_config_path()
+    if os.geteuid() != 0 and not os.access(path, os.W_OK):
+        return f"no permission to write to {path}"
+    if not container.controllable:
+        return "no permission to control it"
+    return "liblxc refused, and gave no reason"

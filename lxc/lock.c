@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The locks, and what a fork does to them.
+ *
+ * The rule: an object's lock first, then the umask's, then the container's, then the
+ * GIL.  Nobody waits for a lock with the GIL held, so a thread that holds a lock can
+ * always get the GIL and finish.
+ *
+ * A forked child inherits locks whose holders it does not have.  It takes them for new
+ * the first time that it meets them: their generation is older than the process's.
+ */
+#include "_lxc.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* Counts the forks between this process and the one that loaded the module, from 1. */
+static unsigned long generation = 1;
+
+/* Guards the renewal of locks and the list of places. */
+static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
+
+/* create, save_config and clone change the umask, which is the whole process's, and put
+ * it back: two at once could leave a wrong one behind. */
+static struct lock umask_lock;
+
+static void
+after_fork_in_child(void)
+{
+    generation++;
+    pthread_mutex_init(&registry, NULL);
+}
+
+bool
+prepare_locks(void)
+{
+    static bool prepared;
+
+    if (prepared)
+        return true;
+    if (pthread_atfork(NULL, NULL, after_fork_in_child) != 0)
+        return false;
+    lock_init(&umask_lock);
+    prepared = true;
+    return true;
+}
+
+void
+lock_init(struct lock *lock)
+{
+    pthread_condattr_t attributes;
+
+    memset(lock, 0, sizeof(*lock));
+    pthread_mutex_init(&lock->mutex, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&lock->changed, &attributes);
+    pthread_condattr_destroy(&attributes);
+    __atomic_store_n(&lock->generation, generation, __ATOMIC_RELEASE);
+}
+
+void
+lock_destroy(struct lock *lock)
+{
+    lock_renew(lock);
+    pthread_cond_destroy(&lock->changed);
+    pthread_mutex_destroy(&lock->mutex);
+}
+
+bool
+lock_renew(struct lock *lock)
+{
+    bool torn = false;
+
+    if (__atomic_load_n(&lock->generation, __ATOMIC_ACQUIRE) == generation)
+        return false;
+    pthread_mutex_lock(&registry);
+    if (lock->generation != generation) {
+        torn = (lock->config || lock->alone) && !lock->forking;
+        lock_init(lock);
+    }
+    pthread_mutex_unlock(&registry);
+    return torn;
+}
+
+/* Take the lock if that can be done now; its mutex is held. */
+static bool
+grab(struct lock *lock, enum hold_mode mode, bool wanting)
+{
+    if (mode == ALONE) {
+        if (lock->alone || lock->users > 0)
+            return false;
+        lock->alone = true;
+        return true;
+    }
+    if (lock->alone || (lock->wanted && !wanting) || (mode == CONFIG && lock->config))
+        return false;
+    lock->users++;
+    if (mode == CONFIG)
+        lock->config = true;
+    return true;
+}
+
+/* Wait for the lock until the slice of time is over; without the GIL. */
+static bool
+wait_slice(struct lock *lock, enum hold_mode mode)
+{
+    struct timespec until;
+    bool taken;
+    int error = 0;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += 50 * 1000 * 1000;
+    if (until.tv_nsec >= 1000 * 1000 * 1000) {
+        until.tv_nsec -= 1000 * 1000 * 1000;
+        until.tv_sec++;
+    }
+    pthread_mutex_lock(&lock->mutex);
+    while (!(taken = grab(lock, mode, false)) && error == 0) {
+        if (mode == ALONE)
+            lock->wanted = true;
+        error = pthread_cond_timedwait(&lock->changed, &lock->mutex, &until);
+    }
+    /* Between two slices the others get a turn: one of them may hold the lock for as
+     * long as a container's monitor does not answer. */
+    if (mode == ALONE && lock->wanted) {
+        lock->wanted = false;
+        pthread_cond_broadcast(&lock->changed);
+    }
+    pthread_mutex_unlock(&lock->mutex);
+    return taken;
+}
+
+bool
+lock_take(struct lock *lock, enum hold_mode mode)
+{
+    bool taken;
+
+    pthread_mutex_lock(&lock->mutex);
+    taken = grab(lock, mode, false);
+    pthread_mutex_unlock(&lock->mutex);
+    while (!taken) {
+        WITHOUT_GIL(taken = wait_slice(lock, mode));
+        if (!taken && PyErr_CheckSignals() < 0)
+            return false;
+    }
+    return true;
+}
+
+void
+lock_drop(struct lock *lock, enum hold_mode mode)
+{
+    pthread_mutex_lock(&lock->mutex);
+    if (mode == ALONE) {
+        lock->alone = false;
+    } else {
+        lock->users--;
+        if (mode == CONFIG)
+            lock->config = false;
+    }
+    pthread_cond_broadcast(&lock->changed);
+    pthread_mutex_unlock(&lock->mutex);
+}
+
+/* --- Places: what the objects of one container share --------------------------- */
+
+struct place {
+    struct place *next;
+    int objects;
+    struct lock lock;
+    char key[]; /* lxcpath/name */
+};
+
+static struct place *places;
+
+static struct place *
+place_get(const char *path, const char *name)
+{
+    size_t length = strlen(path) + strlen(name) + 2;
+    struct place *place, *fresh = malloc(sizeof(*fresh) + length);
+
+    if (fresh == NULL)
+        return NULL;
+    stpcpy(stpcpy(stpcpy(fresh->key, path), "/"), name);
+    pthread_mutex_lock(&registry);
+    for (place = places; place != NULL; place = place->next)
+        if (strcmp(place->key, fresh->key) == 0)
+            break;
+    if (place == NULL) {
+        place = fresh;
+        fresh = NULL;
+        lock_init(&place->lock);
+        place->objects = 0;
+        place->next = places;
+        places = place;
+    }
+    place->objects++;
+    pthread_mutex_unlock(&registry);
+    free(fresh);
+    return place;
+}
+
+void
+place_put(struct place *place)
+{
+    struct place **link = &places;
+
+    if (place == NULL)
+        return;
+    pthread_mutex_lock(&registry);
+    if (--place->objects > 0)
+        place = NULL;
+    for (; place != NULL && *link != NULL; link = &(*link)->next)
+        if (*link == place) {
+            *link = place->next;
+            break;
+        }
+    pthread_mutex_unlock(&registry);
+    if (place != NULL) {
+        lock_destroy(&place->lock);
+        free(place);
+    }
+}
+
+/* --- Holding a handle ------------------------------------------------------------ */
+
+/* Give a handle that was undefined when it was opened the configuration that somebody
+ * saved since: liblxc would crash, say no, or write over it. */
+static bool
+adopt(Container *self)
+{
+    struct lxc_container *c = self->c;
+
+    if (!lock_take(&self->lock, ALONE))
+        return false;
+    if (c->lxc_conf == NULL) {
+        read_stamp(c->configfile, &self->file);
+        WITHOUT_GIL(if (c->is_defined(c)) c->load_config(c, NULL));
+        self->unsaved = false;
+        self->cleared = self->cleared && c->lxc_conf == NULL;
+    }
+    lock_drop(&self->lock, ALONE);
+    return true;
+}
+
+bool
+open_first(Container *self)
+{
+    char file[PATH_MAX];
+
+    if (!lock_take(&self->lock, ALONE))
+        return false;
+    if (self->c == NULL) {
+        /* Before the file is read: one that is written meanwhile counts as another. */
+        snprintf(file, sizeof(file), "%s/%s/config", c_str(self->path),
+                 c_str(self->name));
+        read_stamp(file, &self->file);
+        self->unsaved = self->cleared = false;
+        self->c = open_handle(self);
+    }
+    lock_drop(&self->lock, ALONE);
+    return self->c != NULL;
+}
+
+static bool
+take_other(struct lock *lock)
+{
+    lock_renew(lock);
+    return lock_take(lock, ALONE);
+}
+
+static bool
+find_place(Container *self)
+{
+    struct place *place, *none = NULL;
+
+    if (self->place != NULL)
+        return true;
+    if ((place = place_get(c_str(self->path), c_str(self->name))) == NULL) {
+        PyErr_NoMemory();
+        return false;
+    }
+    if (!__atomic_compare_exchange_n(&self->place, &none, place, false,
+                                     __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+        place_put(place); /* another thread was quicker */
+    return true;
+}
+
+struct held
+hold(PyObject *object, int what)
+{
+    Container *self = (Container *)object;
+    const struct held nothing = {NULL, NULL, 0};
+    int mode = what & (CONFIG | ALONE);
+
+    no_reason();
+    if (self->name == NULL) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "this Container was never initialized: call its __init__()");
+        return nothing;
+    }
+    /* In a forked child liblxc's own lock may be held for ever, by a thread that is not
+     * here: leave that handle alone and open another. */
+    if (lock_renew(&self->lock))
+        self->c = NULL;
+    if (self->c == NULL && !open_first(self))
+        return nothing;
+    if (self->c->lxc_conf == NULL &&
+        ((what & RELOAD) || ((what & ADOPT) && !self->cleared)) && !adopt(self))
+        return nothing;
+    if (!lock_take(&self->lock, mode))
+        return nothing;
+    if ((what & UMASK) && !take_other(&umask_lock)) {
+        lock_drop(&self->lock, mode);
+        return nothing;
+    }
+    if ((what & PIDFD) && !(find_place(self) && take_other(&self->place->lock))) {
+        if (what & UMASK)
+            lock_drop(&umask_lock, ALONE);
+        lock_drop(&self->lock, mode);
+        return nothing;
+    }
+    return (struct held){self, self->c, what};
+}
+
+void
+let_go(struct held *held)
+{
+    if (held->c == NULL)
+        return;
+    if (held->what & PIDFD)
+        lock_drop(&held->self->place->lock, ALONE);
+    if (held->what & UMASK)
+        lock_drop(&umask_lock, ALONE);
+    lock_drop(&held->self->lock, held->what & (CONFIG | ALONE));
+    held->c = NULL;
+}

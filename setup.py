@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Builds lxc._lxc with the flags that pkg-config gives for liblxc.
+
+The metadata is in pyproject.toml.  These environment variables change the build:
+
+PKG_CONFIG          the pkg-config program to ask; "pkg-config" if unset
+LXC_WERROR=1        warnings on, and an error each
+LXC_SANITIZE=list   build with -fsanitize=list, such as "address,undefined"
+LXC_COVERAGE=1      write coverage data for gcov when it runs
+LXC_LIMITED_API=1   one extension for CPython 3.10 and later (an abi3 wheel)
+"""
+
+import os
+import shlex
+import subprocess
+import sys
+import sysconfig
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+# The first release whose struct lxc_container all later ones only append to.
+OLDEST_LIBLXC = "4.0.5"
+HOW_TO_INSTALL = (
+    "install {0} on Debian and Ubuntu, {1} on Fedora, or {2} on Alpine, and try again."
+)
+
+
+def switch(name):
+    """Whether the environment variable is set to something other than 0."""
+    return os.environ.get(name, "0") not in ("", "0")
+
+
+def pkg_config(question):
+    """What pkg-config answers about liblxc, as a list; None if it says no."""
+    command = shlex.split(os.environ.get("PKG_CONFIG") or "pkg-config")
+    try:
+        done = subprocess.run(
+            [*command, question, "lxc >= " + OLDEST_LIBLXC],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        sys.exit(
+            f"python3-lxc is built with {command[0]}, which could not be run: "
+            + HOW_TO_INSTALL.format("pkg-config", "pkgconf-pkg-config", "pkgconf")
+        )
+    return shlex.split(done.stdout) if done.returncode == 0 else None
+
+
+def liblxc_flags():
+    """The compiler's and the linker's flags, or the end of the build."""
+    cflags = pkg_config("--cflags")
+    libs = pkg_config("--libs")
+    if cflags is None or libs is None:
+        sys.exit(
+            f"python3-lxc needs the headers of liblxc {OLDEST_LIBLXC} or later, which "
+            "pkg-config does not know: "
+            + HOW_TO_INSTALL.format(
+                "lxc-dev (in some releases liblxc-dev)", "lxc-devel", "lxc-dev"
+            )
+        )
+    return cflags, libs
+
+
+class build_with_liblxc(build_ext):
+    """Asks pkg-config only when something is compiled: an sdist needs no liblxc."""
+
+    def build_extensions(self):
+        cflags, libs = liblxc_flags()
+        for extension in self.extensions:
+            extension.extra_compile_args += cflags
+            extension.extra_link_args += libs
+        # A CPython made for a directory of its own would leave its path as RUNPATH.
+        self.compiler.linker_so = [
+            argument
+            for argument in self.compiler.linker_so
+            if not argument.startswith("-Wl,-rpath")
+        ]
+        super().build_extensions()
+
+
+macros = []
+compile_args = ["-std=gnu11", "-fvisibility=hidden"]
+link_args = []
+options = {
+    # Objects made with other switches are never reused.
+    "build_ext": {"force": True},
+}
+
+if switch("LXC_WERROR"):
+    compile_args += ["-Wall", "-Wextra", "-Wshadow", "-Wstrict-prototypes", "-Werror"]
+
+if os.environ.get("LXC_SANITIZE"):
+    sanitize = "-fsanitize=" + os.environ["LXC_SANITIZE"]
+    compile_args += [sanitize, "-fno-omit-frame-pointer", "-g", "-O1"]
+    link_args += [sanitize]
+
+if switch("LXC_COVERAGE"):
+    compile_args += ["--coverage"]
+    link_args += ["--coverage"]
+
+# A free-threaded CPython has no limited API before 3.15.
+limited_api = (
+    switch("LXC_LIMITED_API")
+    and sys.version_info >= (3, 10)
+    and not sysconfig.get_config_var("Py_GIL_DISABLED")
+)
+if limited_api:
+    macros += [("Py_LIMITED_API", "0x030A0000")]
+    options["bdist_wheel"] = {"py_limited_api": "cp310"}
+
+setup(
+    # Here, as no one spelling in pyproject.toml suits all of setuptools 64 to 84.
+    license="LGPL-2.1-or-later",
+    ext_modules=[
+        Extension(
+            "lxc._lxc",
+            sources=["lxc/_lxc.c", "lxc/attach.c", "lxc/child.c", "lxc/lock.c"],
+            depends=["lxc/_lxc.h"],
+            define_macros=macros,
+            extra_compile_args=compile_args,
+            extra_link_args=link_args,
+            py_limited_api=limited_api,
+        )
+    ],
+    cmdclass={"build_ext": build_with_liblxc},
+    options=options,
+)

@@ -1,0 +1,682 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Calls that must leave nothing behind, however often they are made.
+
+test_leaks.py runs this as a program, with the name of a case, so that each is measured
+in a young process.  A case has three paths: the call works, the call fails, the call
+gets arguments that it refuses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import pty
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from support import allocated, cgroups_of, children, descriptors
+
+import lxc
+
+REFUSED = (TypeError, ValueError, KeyError, IndexError, AttributeError, RuntimeError)
+
+# With PYTHONMALLOC=malloc the smallest leaked object costs 32 bytes per call; what the
+# interpreter's own caches take for a while is less than half of that.
+PER_CALL = 16
+
+
+class World:
+    """What the cases work on."""
+
+    def __init__(self, path: str, running: str, stopped: str) -> None:
+        self.path = path
+        self.running = lxc.Container(running, path)
+        self.stopped = lxc.Container(stopped, path)
+        self.undefined = lxc.Container(f"{stopped}-undefined", path)
+        # For what changes nothing but memory.
+        self.scratch = lxc.Container(stopped, path)
+        self.null = open(os.devnull, "r+b")  # noqa: SIM115
+        self.ptx, self.follower = pty.openpty()
+
+    def streams(self) -> dict[str, Any]:
+        return {"stdin": self.null, "stdout": self.null, "stderr": self.null}
+
+
+Call = Callable[[World], object]
+
+
+class Case(NamedTuple):
+    """The paths of one name of the API; times is how often each is taken."""
+
+    good: Call
+    fails: Call | None = None
+    bad: tuple[Call, ...] = ()
+    times: int = 200
+
+
+COMMAND = lxc.attach_run_command
+
+
+def attached(w: World, *run: Any, **options: Any) -> None:
+    assert os.waitpid(w.running.attach(*run, **w.streams(), **options), 0)[1] == 0
+
+
+def attach_good(w: World) -> None:
+    attached(w, COMMAND, ["true"], extra_env_vars=["A=1"], initial_cwd="/")
+    attached(w, lambda payload: None, w, extra_keep_env=["PATH"], env_policy=1)
+
+
+def attach_wait_good(w: World) -> None:
+    everything = {"extra_env_vars": ["A=1"], "extra_keep_env": ["B"], "uid": 0}
+    call = w.running.attach_wait
+    assert call(COMMAND, ["true"], **w.streams(), **everything) == 0
+    assert call(lxc.attach_run_shell, **w.streams()) == 0
+    assert call(lambda payload: None, w, **w.streams(), **everything) == 0
+
+
+def attach_wait_unsaved(w: World) -> None:
+    w.running.set_config_item("lxc.environment", "LEAK=1")
+    assert w.running.attach_wait(COMMAND, ["true"], **w.streams()) == 0
+    assert w.running.attach_wait(lambda: None, **w.streams()) == 0
+
+
+def attach_wait_fails(w: World) -> None:
+    assert w.running.attach_wait(COMMAND, ["no-such"], **w.streams()) == 127 << 8
+    assert w.running.attach_wait(lambda: 1 / 0, **w.streams()) == -1
+    assert w.stopped.attach_wait(COMMAND, ["true"]) == -1
+    assert w.stopped.attach_wait(lambda: None) == -1
+    assert w.undefined.attach_wait(COMMAND, ["true"]) == -1
+
+
+def attach_bad(name: str) -> tuple[Call, ...]:
+    """What attach() and attach_wait() refuse, at each step of reading arguments."""
+    options: list[dict[str, Any]] = [
+        {"uid": "root"},
+        {"extra_env_vars": ["A=1", 5]},
+        {"extra_env_vars": ["A=1"], "extra_keep_env": ["B", None]},
+        {"extra_env_vars": ["A=1"], "initial_cwd": 5},
+        {"extra_env_vars": ["A=1"], "initial_cwd": "/", "stdout": object()},
+        {"extra_env_vars": ["A=1"], "initial_cwd": "/", "stderr": 999},
+        {"nonsense": 1},
+    ]
+    calls: list[Call] = [
+        (lambda w, o=o: getattr(w.running, name)(COMMAND, ["true"], **o))
+        for o in options
+    ]
+    calls.append(lambda w: getattr(w.running, name)(5))
+    calls.append(lambda w: getattr(w.running, name)(COMMAND, ["true", 5]))
+    calls.append(lambda w: getattr(w.running, name)(COMMAND, ("true", ["a", 5])))
+    return tuple(calls)
+
+
+def console_good(w: World) -> None:
+    os.set_blocking(w.ptx, False)
+    with contextlib.suppress(BlockingIOError):
+        while os.read(w.ptx, 4096):
+            pass
+    # liblxc throws away what was typed before it was ready.
+    typing = threading.Timer(0.15, os.write, (w.ptx, b"\x01q"))
+    typing.start()
+    fd = w.follower
+    assert w.running.console(1, fd, fd, fd, 1)
+    typing.join()
+
+
+def console_getfd_good(w: World) -> None:
+    container = lxc.Container(w.running.name, w.path)
+    os.close(container.console_getfd(1))
+
+
+def create_good(w: World) -> None:
+    assert w.undefined.create(args={"option": "value"})
+    assert w.undefined.destroy()
+
+
+def create_fails(w: World) -> None:
+    with contextlib.suppress(*REFUSED):
+        assert not w.undefined.create("/bin/false", args=("a", "b"))
+    assert not w.undefined.defined
+
+
+def clone_good(w: World) -> None:
+    clone = w.stopped.clone(f"{w.stopped.name}-clone")
+    assert clone
+    assert clone.destroy()
+
+
+def rename_good(w: World) -> None:
+    new = f"{w.stopped.name}-renamed"
+    assert w.stopped.rename(new).rename(w.stopped.name)
+
+
+def snapshot_good(w: World) -> None:
+    name = w.stopped.snapshot()
+    assert len(w.stopped.snapshot_list()) == 1
+    assert w.stopped.snapshot_restore(name, f"{w.stopped.name}-restored")
+    assert lxc.Container(f"{w.stopped.name}-restored", w.path).destroy()
+    assert w.stopped.snapshot_destroy(name)
+
+
+def start_good(w: World) -> None:
+    assert w.stopped.start(cmd=["/bin/sleep", "1000"])
+    assert w.stopped.stop()
+    assert w.stopped.start(cmd=("/bin/true",), daemonize=False)
+
+
+def start_fails(w: World) -> None:
+    assert not w.running.start(cmd=["/bin/true"])
+    assert not w.undefined.start()
+    assert not w.undefined.start(daemonize=False)
+
+
+def shutdown_good(w: World) -> None:
+    script = "trap 'exit 0' PWR USR1; while :; do sleep 0.05; done"
+    assert w.stopped.start(cmd=["/bin/sh", "-c", script])
+    w.stopped.attach_wait(COMMAND, ["true"], **w.streams())
+    if not w.stopped.shutdown(3):
+        w.stopped.stop()
+
+
+def reboot_good(w: World) -> None:
+    assert w.stopped.start()
+    assert w.stopped.reboot()
+    assert w.stopped.stop()
+
+
+def freeze_good(w: World) -> None:
+    assert w.running.freeze()
+    assert w.running.attach_wait(lambda: None) == -1
+    assert w.running.unfreeze()
+
+
+def interface_good(w: World) -> None:
+    # lo cannot be moved: the way through liblxc is the same up to the last step.
+    w.running.attach_interface("lo", "other")
+    w.running.detach_interface("no-such")
+
+
+def set_config_item_good(w: World) -> None:
+    assert w.scratch.set_config_item("lxc.uts.name", "name")
+    assert w.scratch.set_config_item("lxc.environment", ["A=1", "B=2"])
+    assert w.scratch.append_config_item("lxc.environment", "C=3")
+
+
+def load_good(w: World) -> None:
+    container = lxc.Container(w.stopped.name, w.path)
+    container.clear_config()
+    assert container.load_config()
+    assert container.save_config("/dev/null")
+
+
+def config_path_good(w: World) -> None:
+    container = lxc.Container(w.stopped.name, w.path)
+    assert container.set_config_path("/nonexistent")
+    assert container.get_config_path() == "/nonexistent"
+    assert container.set_config_path(w.path)
+
+
+def network_good(w: World) -> None:
+    network = w.scratch.network
+    assert network.add("empty")
+    nic = network[len(network) - 1]
+    nic.hwaddr = "00:16:3e:00:00:01"
+    assert [nic.hwaddr, repr(nic), dir(nic)]
+    assert [each.type for each in network]
+    assert len(network[:1]) == 1
+    network.remove(1)
+
+
+def getter(name: str) -> Call:
+    return lambda w: [getattr(c, name) for c in (w.running, w.stopped, w.undefined)]
+
+
+def no_arguments(name: str) -> tuple[Call, ...]:
+    return (
+        lambda w: getattr(w.running, name)(1, 2, 3, 4, 5, 6, 7, 8),
+        lambda w: getattr(w.running, name)(nonsense=1),
+    )
+
+
+def text(name: str, *rest: Any) -> tuple[Call, ...]:
+    """What a method refuses whose first argument is a text."""
+    return (
+        lambda w: getattr(w.running, name)(),
+        lambda w: getattr(w.running, name)(5, *rest),
+        lambda w: getattr(w.running, name)("nul\0", *rest),
+        lambda w: getattr(w.running, name)("a", *rest, nonsense=1),
+    )
+
+
+def uninitialised(w: World) -> None:
+    lxc.Container.__new__(lxc.Container).start()
+
+
+CASES: dict[str, Case] = {
+    # How an object comes and goes.
+    "Container": Case(
+        lambda w: [lxc.Container(n, w.path) for n in (w.stopped.name, "new")],
+        lambda w: lxc.Container(w.stopped.name, "/nonexistent/path").defined,
+        (
+            lambda w: lxc.Container(),
+            lambda w: lxc.Container(5),
+            lambda w: lxc.Container("../x", w.path),
+            lambda w: lxc.Container("x", 5),
+            lambda w: w.stopped.__init__("x"),  # type: ignore[misc]
+            uninitialised,
+        ),
+    ),
+    "repr": Case(lambda w: [repr(w.running), repr(w.undefined)]),
+    "LXCError": Case(
+        lambda w: str(lxc.LXCError("operation", "name", "reason")),
+        bad=(lambda w: lxc.LXCError("a", "b", "c", "d", "e", nonsense=1),),
+    ),
+    # Properties.
+    "config_file_name": Case(getter("config_file_name")),
+    "controllable": Case(getter("controllable")),
+    "defined": Case(getter("defined")),
+    "init_pid": Case(getter("init_pid")),
+    "name": Case(getter("name")),
+    "running": Case(getter("running")),
+    "state": Case(getter("state")),
+    "error_num": Case(getter("error_num")),
+    "last_error": Case(
+        getter("last_error"),
+        lambda w: (w.undefined.start(), str(w.undefined.last_error)),
+    ),
+    # Attaching.
+    "attach": Case(
+        attach_good,
+        lambda w: (w.stopped.attach(COMMAND, ["true"]), w.undefined.attach(print)),
+        attach_bad("attach"),
+        times=120,
+    ),
+    "attach_wait": Case(
+        attach_wait_good, attach_wait_fails, attach_bad("attach_wait"), times=120
+    ),
+    "attach_wait, unsaved": Case(attach_wait_unsaved, times=120),
+    "attach_run_command": Case(
+        lambda w: w.running.attach_wait(
+            lambda: COMMAND(("true", ["true"])), **w.streams()
+        ),
+        bad=(
+            lambda w: COMMAND(5),
+            lambda w: COMMAND(["a", 5]),
+            lambda w: COMMAND(("a", "b", "c")),
+            lambda w: COMMAND([]),
+        ),
+        times=40,
+    ),
+    "attach_run_shell": Case(
+        lambda w: w.running.attach_wait(lambda: lxc.attach_run_shell(), **w.streams()),
+        bad=(lambda w: lxc.attach_run_shell(1, 2, 3),),
+        times=40,
+    ),
+    # Starting and stopping.
+    "start": Case(
+        start_good,
+        start_fails,
+        (
+            lambda w: w.stopped.start(cmd=5),
+            lambda w: w.stopped.start(cmd=["a", 5]),
+            lambda w: w.stopped.start(nonsense=1),
+        ),
+        times=12,
+    ),
+    "stop": Case(
+        lambda w: (w.stopped.start(cmd=["/bin/sleep", "9"]), w.stopped.stop()),
+        lambda w: (w.stopped.stop(), w.undefined.stop()),
+        no_arguments("stop"),
+        times=12,
+    ),
+    "shutdown": Case(
+        shutdown_good,
+        lambda w: (w.stopped.shutdown(1), w.undefined.shutdown(0)),
+        (lambda w: w.stopped.shutdown("now"), lambda w: w.stopped.shutdown(nonsense=1)),
+        times=4,
+    ),
+    "reboot": Case(
+        reboot_good,
+        lambda w: (w.stopped.reboot(), w.undefined.reboot()),
+        no_arguments("reboot"),
+        times=8,
+    ),
+    "freeze": Case(
+        freeze_good,
+        lambda w: (w.stopped.freeze(), w.undefined.freeze()),
+        no_arguments("freeze"),
+        times=12,
+    ),
+    "unfreeze": Case(
+        lambda w: w.stopped.unfreeze(),
+        lambda w: w.undefined.unfreeze(),
+        no_arguments("unfreeze"),
+    ),
+    "wait": Case(
+        lambda w: (w.running.wait("running", 1), w.stopped.wait("STOPPED")),
+        lambda w: (w.running.wait("STOPPED", 0), w.running.wait("FREEZE", 0)),
+        (lambda w: w.running.wait(), lambda w: w.running.wait(5), *text("wait", "x")),
+    ),
+    "console": Case(
+        console_good,
+        lambda w: w.stopped.console(),
+        (lambda w: w.running.console("x"), lambda w: w.running.console(nonsense=1)),
+        times=8,
+    ),
+    "console_getfd": Case(
+        console_getfd_good,
+        lambda w: (w.stopped.console_getfd(), w.undefined.console_getfd()),
+        (
+            lambda w: w.running.console_getfd("x"),
+            lambda w: w.running.console_getfd(77),
+        ),
+        times=20,
+    ),
+    # The life of a container.
+    "create": Case(
+        create_good,
+        create_fails,
+        (
+            lambda w: w.undefined.create(5),
+            lambda w: w.undefined.create("busybox", args=5),
+            lambda w: w.undefined.create("busybox", 0, ("a", 5)),
+            lambda w: w.undefined.create("busybox", nonsense=1),
+        ),
+        times=20,
+    ),
+    "destroy": Case(
+        create_good,
+        lambda w: (w.undefined.destroy(), w.running.destroy()),
+        no_arguments("destroy"),
+        times=20,
+    ),
+    "clone": Case(
+        clone_good,
+        lambda w: (w.running.clone("x"), w.stopped.clone(w.running.name)),
+        (
+            lambda w: w.stopped.clone(),
+            lambda w: w.stopped.clone("../x"),
+            lambda w: w.stopped.clone("x", hookargs=5),
+            lambda w: w.stopped.clone("x", hookargs=["a", 5]),
+            lambda w: w.stopped.clone("x", config_path=5),
+            lambda w: w.stopped.clone("x", bdevtype="dir", bdevdata=5),
+        ),
+        times=6,
+    ),
+    "rename": Case(
+        rename_good,
+        lambda w: (w.running.rename("x"), w.stopped.rename(w.running.name)),
+        (lambda w: w.stopped.rename(), lambda w: w.stopped.rename("../x")),
+        times=6,
+    ),
+    "snapshot": Case(
+        snapshot_good,
+        lambda w: (w.running.snapshot(), w.stopped.snapshot_list()),
+        (lambda w: w.stopped.snapshot(5), lambda w: w.stopped.snapshot(nonsense=1)),
+        times=6,
+    ),
+    "snapshot_list": Case(
+        lambda w: w.stopped.snapshot_list(),
+        lambda w: w.undefined.snapshot_list(),
+        no_arguments("snapshot_list"),
+    ),
+    "snapshot_restore": Case(
+        snapshot_good,
+        lambda w: w.stopped.snapshot_restore("snap77"),
+        (
+            lambda w: w.stopped.snapshot_restore(),
+            lambda w: w.stopped.snapshot_restore("../x"),
+            lambda w: w.stopped.snapshot_restore("x", 5),
+        ),
+        times=6,
+    ),
+    "snapshot_destroy": Case(
+        snapshot_good,
+        lambda w: w.stopped.snapshot_destroy("snap77"),
+        text("snapshot_destroy"),
+        times=6,
+    ),
+    # Configuration.
+    "get_config_item": Case(
+        lambda w: [
+            w.scratch.get_config_item(key)
+            for key in ("lxc.uts.name", "lxc.cap.drop", "lxc.log.level", "lxc.net")
+        ],
+        lambda w: w.scratch.get_config_item("lxc.no.such.key"),
+        text("get_config_item"),
+    ),
+    "set_config_item": Case(
+        set_config_item_good,
+        lambda w: w.scratch.set_config_item("lxc.net.0.type", "nonsense"),
+        (
+            *text("set_config_item", "value"),
+            lambda w: w.scratch.set_config_item("lxc.environment", ["A=1", 5]),
+            lambda w: w.scratch.set_config_item("lxc.no.such.key", "value"),
+        ),
+    ),
+    "append_config_item": Case(
+        set_config_item_good,
+        lambda w: w.scratch.append_config_item("lxc.no.such.key", "value"),
+        text("append_config_item", "value"),
+    ),
+    "clear_config_item": Case(
+        lambda w: w.scratch.clear_config_item("lxc.environment"),
+        lambda w: w.scratch.clear_config_item("lxc.no.such.key"),
+        text("clear_config_item"),
+    ),
+    "clear_config": Case(load_good, bad=no_arguments("clear_config")),
+    "load_config": Case(
+        load_good,
+        lambda w: w.scratch.load_config("/nonexistent"),
+        (lambda w: w.scratch.load_config(5), lambda w: w.scratch.load_config("\0")),
+    ),
+    "save_config": Case(
+        lambda w: w.stopped.save_config("/dev/null"),
+        lambda w: w.stopped.save_config("/nonexistent/file"),
+        (lambda w: w.stopped.save_config(5), lambda w: w.stopped.save_config("\0")),
+    ),
+    "get_config_path": Case(config_path_good, bad=no_arguments("get_config_path")),
+    "set_config_path": Case(config_path_good, bad=text("set_config_path")),
+    "get_keys": Case(
+        lambda w: [w.scratch.get_keys(), w.scratch.get_keys("lxc.net.0")],
+        lambda w: w.scratch.get_keys("lxc.no.such.key"),
+        (lambda w: w.scratch.get_keys(5), lambda w: w.scratch.get_keys("\0")),
+    ),
+    "get_running_config_item": Case(
+        lambda w: w.running.get_running_config_item("lxc.uts.name"),
+        lambda w: w.stopped.get_running_config_item("lxc.uts.name"),
+        text("get_running_config_item"),
+    ),
+    "get_cgroup_item": Case(
+        lambda w: w.running.get_cgroup_item("pids.current"),
+        lambda w: w.running.get_cgroup_item("no.such.key"),
+        (lambda w: w.stopped.get_cgroup_item("pids.max"), *text("get_cgroup_item")),
+    ),
+    "set_cgroup_item": Case(
+        lambda w: w.running.set_cgroup_item("pids.max", "max"),
+        lambda w: w.running.set_cgroup_item("no.such.key", "x"),
+        text("set_cgroup_item", "x"),
+    ),
+    # Networks and devices.
+    "network": Case(
+        network_good,
+        lambda w: w.scratch.network[0].nonsense,
+        (
+            lambda w: w.scratch.network[77],
+            lambda w: w.scratch.network["x"],
+            lambda w: w.scratch.network.remove(77),
+            lambda w: w.scratch.network.add(5),
+            lambda w: setattr(w.scratch.network[0], "nonsense", "x"),
+        ),
+    ),
+    "ContainerNetworkList": Case(
+        lambda w: len(lxc.ContainerNetworkList(w.scratch)),
+        bad=(lambda w: lxc.ContainerNetworkList(),),
+    ),
+    "ContainerNetwork": Case(
+        lambda w: lxc.ContainerNetwork(w.scratch, 0).type,
+        bad=(lambda w: lxc.ContainerNetwork(w.scratch),),
+    ),
+    "get_ips": Case(
+        lambda w: [w.running.get_ips(), w.running.get_ips("lo", "inet", 0)],
+        lambda w: [w.stopped.get_ips(), w.undefined.get_ips(timeout=0)],
+        (
+            lambda w: w.running.get_ips(family="inet7"),
+            lambda w: w.running.get_ips(5),
+            lambda w: w.running.get_ips(nonsense=1),
+        ),
+        times=40,
+    ),
+    "get_interfaces": Case(
+        lambda w: w.running.get_interfaces(),
+        lambda w: [w.stopped.get_interfaces(), w.undefined.get_interfaces()],
+        no_arguments("get_interfaces"),
+        times=40,
+    ),
+    "add_device_node": Case(
+        lambda w: w.running.add_device_node("/dev/null", "/dev/null"),
+        lambda w: (
+            w.stopped.add_device_node("/dev/null"),
+            w.running.add_device_node("/no/such/device"),
+        ),
+        text("add_device_node"),
+        times=20,
+    ),
+    "remove_device_node": Case(
+        lambda w: (
+            w.running.add_device_node("/dev/loop-control"),
+            w.running.remove_device_node("/dev/loop-control"),
+        ),
+        lambda w: (
+            w.stopped.remove_device_node("/dev/null"),
+            w.running.remove_device_node("/no/such/device"),
+        ),
+        text("remove_device_node"),
+        times=20,
+    ),
+    "add_device_net": Case(
+        lambda w: w.running.add_device_net("no-such-device"),
+        lambda w: w.stopped.add_device_net("lo"),
+        (lambda w: w.running.add_device_net(),),
+    ),
+    "attach_interface": Case(
+        interface_good,
+        lambda w: w.stopped.attach_interface("lo"),
+        text("attach_interface"),
+        times=20,
+    ),
+    "detach_interface": Case(
+        interface_good,
+        lambda w: w.stopped.detach_interface("no-such"),
+        text("detach_interface"),
+        times=20,
+    ),
+    # The module.
+    "list_containers": Case(
+        lambda w: [
+            lxc.list_containers(config_path=w.path),
+            lxc.list_containers(config_path=w.path, as_object=True),
+            lxc.list_containers(active=False, config_path=w.path),
+            lxc.list_containers(defined=False, config_path=w.path),
+        ],
+        lambda w: lxc.list_containers(config_path="/nonexistent"),
+        (
+            lambda w: lxc.list_containers(config_path=5),
+            lambda w: lxc.list_containers(nonsense=1),
+        ),
+        times=60,
+    ),
+    "arch_to_personality": Case(
+        lambda w: lxc.arch_to_personality("x86_64"),
+        lambda w: lxc.arch_to_personality("no such"),
+        (lambda w: lxc.arch_to_personality(5), lambda w: lxc.arch_to_personality()),
+    ),
+    "get_global_config_item": Case(
+        lambda w: lxc.get_global_config_item("lxc.lxcpath"),
+        lambda w: lxc.get_global_config_item("lxc.no.such.key"),
+        (lambda w: lxc.get_global_config_item(5),),
+    ),
+}
+
+
+class Left(NamedTuple):
+    """What can be left behind, counted."""
+
+    descriptors: int
+    children: int
+    cgroups: int
+
+
+def count(names: list[str]) -> Left:
+    groups = sum(len(cgroups_of(name)) for name in names)
+    return Left(descriptors(), len(children()), groups)
+
+
+def memory() -> int:
+    gc.collect()
+    return allocated() or 0
+
+
+def measure(call: Callable[[], object], times: int, names: list[str]) -> dict[str, int]:
+    """What grows when the call is made that often."""
+    for _ in range(min(times, 5)):
+        call()
+    found: dict[str, int] = {}
+    # What is kept for each call grows in every round, a cache that fills in some.
+    for _ in range(6):
+        before = count(names)
+        bytes_before = memory()
+        for _ in range(times):
+            call()
+        grown = memory() - bytes_before
+        found = {
+            name: now - then
+            for name, now, then in zip(Left._fields, count(names), before)
+        }
+        found["bytes per call"] = (
+            grown // times if grown > PER_CALL * times + 256 else 0
+        )
+        if not any(found.values()):
+            break
+    return found
+
+
+def main(name: str, path: str, running: str, stopped: str) -> None:
+    """Print what each path of a case leaves behind."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    world = World(path, running, stopped)
+    # liblxc leaves a cgroup per start of a container that is there; that is its own.
+    names = [world.undefined.name]
+    case = CASES[name]
+
+    def attempt(call: Call, *, must_fail: bool = False) -> None:
+        try:
+            call(world)
+        except AssertionError:
+            raise
+        except REFUSED:
+            return
+        if must_fail:
+            line = call.__code__.co_firstlineno
+            raise AssertionError(f"line {line} of {__file__}: was not refused")
+
+    found = {"good": measure(lambda: case.good(world), case.times, names)}
+    if case.fails:
+        fails = case.fails
+        found["fails"] = measure(lambda: attempt(fails), case.times, names)
+    if case.bad:
+
+        def refuse_all() -> None:
+            for call in case.bad:
+                attempt(call, must_fail=True)
+
+        found["bad"] = measure(refuse_all, 100, names)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

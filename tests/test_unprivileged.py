@@ -1,0 +1,563 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Containers with and without an idmap, and an ordinary user's own containers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from conftest import BUSYBOX, create_busybox, destroy, start_and_settle
+from support import (
+    CGROUPS,
+    FIRST_ID,
+    TESTS,
+    Program,
+    attach,
+    children,
+    command,
+    descriptors,
+    process_status,
+    rootfs,
+    shell,
+    shift_owners,
+    wait_until,
+)
+
+import lxc
+
+pytestmark = pytest.mark.containers
+
+SUBORDINATE = ("/etc/subuid", "/etc/subgid")
+
+
+# --- Root's containers ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def roots_ids() -> Iterator[int]:
+    """The first of the subordinate ids that root may give to a container."""
+    first = free_ids()
+    with subordinate_ids("root", first):
+        yield first
+
+
+def free_ids() -> int:
+    """The first of 65536 subordinate ids that nobody has."""
+    ends = [FIRST_ID]
+    for file in SUBORDINATE:
+        with contextlib.suppress(FileNotFoundError):
+            for line in Path(file).read_text().splitlines():
+                with contextlib.suppress(ValueError):
+                    _, first, count = line.split(":")
+                    ends.append(int(first) + int(count))
+    return max(ends)
+
+
+@contextlib.contextmanager
+def subordinate_ids(name: str, first: int) -> Iterator[None]:
+    """Let a user map ids, root too: newuidmap asks these files, if it is there."""
+    line = f"{name}:{first}:65536"
+    for file in SUBORDINATE:
+        with open(file, "a") as target:
+            target.write(line + "\n")
+    try:
+        yield
+    finally:
+        for file in SUBORDINATE:
+            lines = Path(file).read_text().splitlines(keepends=True)
+            Path(file).write_text("".join(x for x in lines if x.rstrip("\n") != line))
+
+
+def map_ids(container: lxc.Container, first: int) -> lxc.Container:
+    """Make a container of the host's users one of subordinate ids."""
+    shift_owners(rootfs(container), first)
+    assert container.set_config_item(
+        "lxc.idmap", [f"u 0 {first} 65536", f"g 0 {first} 65536"]
+    )
+    assert container.save_config()
+    return container
+
+
+KINDS = ["privileged", "idmapped"]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def container(
+    request: pytest.FixtureRequest, lxcpath: str, roots_ids: int
+) -> Iterator[lxc.Container]:
+    """A running container of each kind."""
+    container = create_busybox(f"t{os.getpid()}-{request.param}", lxcpath)
+    if request.param == "idmapped":
+        map_ids(container, roots_ids)
+    start_and_settle(container)
+    yield container
+    destroy(container)
+
+
+def first_id(container: lxc.Container) -> int:
+    """What root in the container is on the host."""
+    return int(Path(f"/proc/{container.init_pid}/uid_map").read_text().split()[1])
+
+
+def test_command_is_root_in_the_container(container: lxc.Container) -> None:
+    script = "id -u; id -g; read a b c < /proc/self/uid_map; echo $b"
+    assert shell(container, script).out == f"0\n0\n{first_id(container)}\n"
+
+
+def test_function_is_root_in_the_container(container: lxc.Container) -> None:
+    def who() -> None:
+        os.write(1, f"{os.getuid()} {os.getgid()} {os.uname().nodename}".encode())
+
+    assert attach(container, who).out == f"0 0 {container.name}"
+
+
+@pytest.mark.parametrize("kind", ["command", "function"])
+def test_chosen_user(container: lxc.Container, kind: str) -> None:
+    path = rootfs(container) / "tmp" / f"of-{kind}"
+    (rootfs(container) / "tmp").mkdir(exist_ok=True)
+    (rootfs(container) / "tmp").chmod(0o1777)
+    if kind == "command":
+        status = command(container, "touch", f"/tmp/{path.name}", uid=7, gid=8).status
+    else:
+        touch = Path(f"/tmp/{path.name}").touch
+        status = container.attach_wait(touch, uid=7, gid=8)
+    assert status == 0
+    found = path.stat()
+    path.unlink()
+    first = first_id(container)
+    assert (found.st_uid, found.st_gid) == (first + 7, first + 8)
+
+
+def test_output_of_each_user_arrives(container: lxc.Container) -> None:
+    for uid in (0, 1000):
+        assert command(container, "echo", "text", uid=uid, gid=uid).out == "text\n"
+
+
+def test_attached_process_is_mine(container: lxc.Container) -> None:
+    for what in ((lxc.attach_run_command, ["sh", "-c", "exit 3"]), (lambda: 3,)):
+        pid = container.attach(*what)
+        assert int(process_status(pid)["PPid"]) == os.getpid()
+        assert os.waitpid(pid, 0) == (pid, 3 << 8)
+
+
+def test_statuses(container: lxc.Container) -> None:
+    assert shell(container, "exit 3").status == 3 << 8
+    assert shell(container, "kill -9 $$").status == signal.SIGKILL
+    assert command(container, "no-such-program").status == 127 << 8
+    assert container.attach_wait(lambda: True) == 1 << 8
+    assert attach(container, lambda: 1 / 0).status == -1
+
+
+def test_nothing_stays(container: lxc.Container) -> None:
+    container.attach_wait(lxc.attach_run_command, ["true"])
+    before = descriptors()
+    for _ in range(5):
+        assert container.attach_wait(lxc.attach_run_command, ["true"]) == 0
+        assert container.attach_wait(lambda: None) == 0
+        os.waitpid(container.attach(lambda: None), 0)
+        container.get_interfaces()
+    assert (descriptors(), children()) == (before, [])
+
+
+def test_interfaces(container: lxc.Container) -> None:
+    assert container.get_interfaces() == ("lo",)
+
+
+def test_freeze(container: lxc.Container) -> None:
+    assert container.freeze()
+    assert container.state == "FROZEN"
+    assert container.attach_wait(lxc.attach_run_command, ["true"]) == -1
+    assert container.unfreeze()
+    assert container.attach_wait(lxc.attach_run_command, ["true"]) == 0
+
+
+def test_terminal(container: lxc.Container) -> None:
+    number = container.console_getfd()
+    assert os.isatty(number)
+    os.close(number)
+
+
+def test_configuration_is_saved(container: lxc.Container) -> None:
+    file = Path(container.config_file_name)
+    before = file.read_text()
+    assert container.set_config_item("lxc.environment", "SAVED=1")
+    assert container.save_config()
+    assert "SAVED=1" in file.read_text()
+    assert shell(container, "echo $SAVED").out == "1\n"
+    assert container.clear_config_item("lxc.environment")
+    assert container.save_config()
+    assert file.read_text() == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_life(
+    lxcpath: str, new_name: Callable[[], str], kind: str, roots_ids: int
+) -> None:
+    container, clone = create_busybox(new_name(), lxcpath), None
+    if kind == "idmapped":
+        map_ids(container, roots_ids)
+    try:
+        assert container.start()
+        assert container.stop()
+        clone = container.clone(f"{container.name}-clone")
+        assert clone
+        assert clone.start()
+        assert command(clone, "hostname").out == f"{clone.name}\n"
+        assert clone.stop()
+        assert clone.destroy()
+        assert container.destroy()
+        assert not Path(lxcpath, container.name).exists()
+    finally:
+        for left in (clone, container):
+            if left:
+                destroy(left)
+
+
+# --- An ordinary user -----------------------------------------------------------------
+
+
+class User(NamedTuple):
+    """Somebody with subordinate ids, cgroups of their own, and a container."""
+
+    name: str
+    uid: int
+    home: Path
+    cgroups: list[Path]
+    container: lxc.Container
+    interpreter: str
+
+    def python(self, *, delegated: bool = True) -> list[str]:
+        """How to run Python as this user, in the user's own cgroups or in ours."""
+        join = "".join(f"echo $$ > {group}/cgroup.procs; " for group in self.cgroups)
+        return [
+            *("sh", "-c", f'{join if delegated else ""}exec "$@"', "sh"),
+            *(
+                "setpriv",
+                f"--reuid={self.uid}",
+                f"--regid={self.uid}",
+                "--clear-groups",
+            ),
+            *("env", "-i", f"HOME={self.home}", f"USER={self.name}"),
+            *("PATH=/usr/sbin:/usr/bin:/sbin:/bin", f"PYTHONPATH={self.home}/lib"),
+            *(f"XDG_RUNTIME_DIR={self.home}/run", self.interpreter),
+        ]
+
+
+def own_cgroups() -> Iterator[Path]:
+    """The directories of this process's cgroups, one for each hierarchy."""
+    unified = CGROUPS / "unified"
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            mount = unified if unified.exists() else CGROUPS
+        else:
+            mount = CGROUPS / controllers.removeprefix("name=")
+        if (mount / path.lstrip("/") / "cgroup.procs").exists():
+            yield mount / path.lstrip("/")
+
+
+def delegate(parent: Path, name: str, uid: int) -> Path:
+    """A cgroup that a user may make others in and move processes about."""
+    group = parent / name
+    group.mkdir()
+    for key in ("cpuset.cpus", "cpuset.mems"):
+        if (group / key).exists() and (parent / key).exists():
+            with contextlib.suppress(OSError):
+                (group / key).write_text((parent / key).read_text())
+    for path in (group, *group.iterdir()):
+        os.chown(path, uid, uid)
+    if (group / "cgroup.controllers").exists():
+        # liblxc moves processes here with the container's root's rights, too.
+        (group / "cgroup.procs").chmod(0o666)
+    return group
+
+
+def remove_group(group: Path) -> None:
+    for inner in sorted(group.rglob("*"), reverse=True):
+        if inner.is_dir():
+            with contextlib.suppress(OSError):
+                inner.rmdir()
+    wait_until(lambda: not (group / "cgroup.procs").read_text(), 5)
+    with contextlib.suppress(OSError):
+        group.rmdir()
+
+
+def interpreter_for(user: Sequence[str], home: Path) -> str | None:
+    """A Python of this version that the user can run, with the installed module."""
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    base = getattr(sys, "_base_executable", sys.executable)
+    for python in (sys.executable, base, shutil.which(version), f"/usr/bin/{version}"):
+        if (
+            python
+            and not subprocess.run(
+                [*user, "env", f"PYTHONPATH={home}/lib", python, "-c", "import lxc"],
+                capture_output=True,
+                cwd="/",
+                check=False,
+            ).returncode
+        ):
+            return python
+    return None
+
+
+def processes_of(uid: int) -> list[int]:
+    found = []
+    for number in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if int(process_status(number)["Uid"].split()[0]) == uid:
+                found.append(int(number))
+    return found
+
+
+@pytest.fixture(scope="module")
+def user() -> Iterator[User]:
+    """A user, who is gone after the tests with all that they own."""
+    for program in ("useradd", "setpriv", "newuidmap", "newgidmap"):
+        if shutil.which(program) is None:
+            pytest.skip(f"needs {program}: install passwd, util-linux and uidmap")
+    name = f"lxctest{os.getpid()}"
+    home = Path(tempfile.mkdtemp(prefix="lxc-tests-user-", dir="/var/tmp"))
+    groups: list[Path] = []
+    first = free_ids()
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, home, ignore_errors=True)
+        new = ["useradd", "--system", "--user-group", "--no-create-home"]
+        subprocess.run([*new, "--home-dir", str(home), name], check=True)
+        stack.callback(subprocess.run, ["userdel", name], check=True)
+        stack.enter_context(subordinate_ids(name, first))
+        uid = pwd.getpwnam(name).pw_uid
+        for parent in own_cgroups():
+            groups.append(delegate(parent, name, uid))
+            stack.callback(remove_group, groups[-1])
+
+        # What may lie in a place where only root can go.
+        ignore = shutil.ignore_patterns("__pycache__")
+        package = Path(lxc.__file__).parent
+        shutil.copytree(package, home / "lib" / "lxc", ignore=ignore)
+        shutil.copy(Path(TESTS, "support.py"), home / "lib")
+        home.chmod(0o755)
+        as_user = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
+        interpreter = interpreter_for(as_user, home)
+        if interpreter is None:
+            version = ".".join(map(str, sys.version_info[:2]))
+            pytest.skip(f"no Python {version} that an ordinary user can run")
+
+        path = home / "containers"
+        config = home / ".config" / "lxc" / "default.conf"
+        config.parent.mkdir(parents=True)
+        config.write_text(
+            f"lxc.idmap = u 0 {first} 65536\n"
+            f"lxc.idmap = g 0 {first} 65536\n"
+            "lxc.net.0.type = empty\n"
+        )
+        (home / "run").mkdir()
+        path.mkdir()
+        container = create_busybox(f"t{os.getpid()}-user", str(path))
+        map_ids(container, first)
+        for entry in (home, *(p for p in home.rglob("*") if "rootfs" not in p.parts)):
+            os.lchown(entry, uid, uid)
+        # As liblxc leaves it: it belongs to the container's root, and to a group that
+        # the user is in.
+        os.chown(path / container.name, first, uid)
+        (path / container.name).chmod(0o770)
+
+        yield User(name, uid, home, groups, container, interpreter)
+        with contextlib.suppress(Exception):
+            container.stop()
+        for pid in processes_of(uid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def started(user: User) -> lxc.Container:
+    """The user's container, which the user has started."""
+    assert run_as(user, "report([c.start(), str(c.last_error)])") == [True, "None"]
+    return user.container
+
+
+def run_as(
+    user: User, body: str, *args: str, delegated: bool = True, **options: Any
+) -> Any:
+    """Run a program as the user, with the user's container."""
+    python = user.python(delegated=delegated)
+    with Program(user.container, body, *args, python=python, **options) as program:
+        value = program.next()
+        program.finish()
+        return value
+
+
+def test_user_is_an_ordinary_one(user: User) -> None:
+    program = "report([os.getresuid(), os.getgroups(), os.path.expanduser('~')])"
+    assert run_as(user, program) == [[user.uid] * 3, [], str(user.home)]
+
+
+def test_user_starts_a_container(user: User, started: lxc.Container) -> None:
+    assert int(process_status(started.init_pid)["Uid"].split()[0]) >= FIRST_ID
+    program = """
+    report([c.defined, c.running, c.state, c.init_pid, c.controllable])
+    """
+    pid = started.init_pid
+    assert run_as(user, program) == [True, True, "RUNNING", pid, True]
+
+
+@pytest.mark.parametrize("unsaved", ["", 'c.set_config_item("lxc.environment", "A=1")'])
+def test_user_attaches(user: User, started: lxc.Container, unsaved: str) -> None:
+    program = f"""
+    {unsaved}
+    found = [
+        shell(c, "id -u; hostname; exit 3"),
+        attach(c, lambda: sys.exit(os.getuid() + 4)),
+        attach(c, lxc.attach_run_command, "no-such-program"),
+        attach(c, lambda: 1 / 0),
+    ]
+    before = signals_of(), descriptors()
+    found.append([command(c, "true").status, attach(c, lambda: None).status])
+    found.append([(signals_of(), descriptors()) == before, children()])
+    report(found)
+    """
+    found = run_as(user, program)
+    assert found[0] == [3 << 8, f"0\n{started.name}\n", ""]
+    assert found[1] == [4 << 8, "", ""]
+    assert found[2][0] == 127 << 8
+    assert found[3][0] == -1
+    assert "ZeroDivisionError" in found[3][2]
+    assert found[4:] == [[0, 0], [True, []]]
+
+
+def test_user_attaches_a_child(user: User, started: lxc.Container) -> None:
+    program = """
+    found = []
+    for what in ((lxc.attach_run_command, ["sh", "-c", "exit 3"]), (lambda: 3,)):
+        pid = c.attach(*what)
+        found.append([int(process_status(pid)["PPid"]) == os.getpid(),
+                      os.waitpid(pid, 0)[1]])
+    report(found + [children()])
+    """
+    assert run_as(user, program) == [[True, 3 << 8], [True, 3 << 8], []]
+
+
+ATTEMPTS = {
+    "command": 'c.attach_wait(lxc.attach_run_command, ["true"])',
+    "function": "c.attach_wait(lambda: None)",
+    "attach of a command": 'c.attach(lxc.attach_run_command, ["true"])',
+    "attach of a function": "c.attach(lambda: None)",
+}
+
+
+@pytest.mark.parametrize("kind", ATTEMPTS)
+def test_caller_survives_what_ends_its_process(
+    user: User, started: lxc.Container, kind: str
+) -> None:
+    # Outside of the user's cgroups liblxc cannot move the attached process, and exits:
+    # in the process that made the call.
+    program = f"""
+    found = [{ATTEMPTS[kind]}, str(c.last_error and c.last_error.reason)]
+    report(found + [children(), c.state])
+    """
+    status, reason, left, state = run_as(user, program, delegated=False)
+    assert status == -1
+    assert reason not in ("", "None")
+    assert left == []
+    assert state == "RUNNING"
+
+
+def test_interrupt_as_a_user(user: User, started: lxc.Container) -> None:
+    program = """
+    import time
+    report(True)
+    for call in (
+        lambda: c.attach_wait(lxc.attach_run_command, ["sleep", "1000"]),
+        lambda: c.attach_wait(time.sleep, 1000),
+        lambda: c.wait("STOPPED"),
+    ):
+        try:
+            call()
+        except KeyboardInterrupt:
+            report([time.monotonic(), children()])
+    """
+    with Program(user.container, program, python=user.python()) as child:
+        child.next()
+        for _ in range(3):
+            sent = child.interrupt(after=0.6)
+            caught, left = child.next(10)
+            assert caught - sent < 0.7
+            assert left == []
+        child.finish()
+
+
+def test_user_starts_in_the_foreground(user: User, started: lxc.Container) -> None:
+    program = """
+    stopped = c.stop()
+    ok = c.start(cmd=["/bin/sh", "-c", "exit 3"], daemonize=False)
+    found = [stopped, ok, c.error_num, c.state]
+    report(found + [c.start()])
+    """
+    assert run_as(user, program) == [True, True, 3, "STOPPED", True]
+
+
+def test_user_asks_for_interfaces(user: User, started: lxc.Container) -> None:
+    assert run_as(user, "report(c.get_interfaces())") == ["lo"]
+
+
+def test_user_saves_the_configuration(user: User, started: lxc.Container) -> None:
+    program = """
+    before = open(c.config_file_name).read()
+    found = [c.set_config_item("lxc.environment", "A=1"), c.save_config()]
+    found.append("A=1" in open(c.config_file_name).read())
+    found += [c.clear_config_item("lxc.environment"), c.save_config()]
+    report(found + [open(c.config_file_name).read() == before])
+    """
+    assert run_as(user, program) == [True] * 6
+
+
+def test_user_freezes(user: User, started: lxc.Container) -> None:
+    program = """
+    found = [c.freeze(), c.state, c.attach_wait(lxc.attach_run_command, ["true"])]
+    report(found + [c.unfreeze(), c.state])
+    """
+    assert run_as(user, program) == [True, "FROZEN", -1, True, "RUNNING"]
+
+
+def test_user_makes_a_container(user: User) -> None:
+    program = f"""
+    new = lxc.Container(c.name + "-made", c.get_config_path())
+    found = [new.create({BUSYBOX!r}, lxc.LXC_CREATE_QUIET), new.defined, new.start()]
+    found += [attach(new, lxc.attach_run_command, "hostname").out == new.name + "\\n"]
+    found += [new.stop(), new.destroy(), new.defined]
+    report(found)
+    """
+    assert run_as(user, program) == [*([True] * 6), False]
+
+
+def test_user_cannot_attach_to_roots_container(
+    user: User, shared: lxc.Container
+) -> None:
+    program = """
+    path, name = sys.argv[1:]
+    roots = lxc.Container(name, path)
+    found = [
+        roots.attach_wait(lxc.attach_run_command, ["true"]),
+        str(roots.last_error and roots.last_error.reason),
+        roots.attach_wait(lambda: None),
+        roots.attach(lambda: None),
+        roots.stop(),
+        roots.start(),
+    ]
+    report(found + [children()])
+    """
+    found = run_as(user, program, shared.get_config_path(), shared.name)
+    assert (found[0], found[2:6]) == (-1, [-1, -1, False, False])
+    assert found[1] not in ("", "None")
+    assert found[6] == []
+    assert shared.running
