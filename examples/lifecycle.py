@@ -194,6 +194,7 @@ def try_clone(container: lxc.Container, timeout: float) -> None:
 def try_snapshot(container: lxc.Container) -> None:
     snapshot = container.snapshot()
     check(snapshot, f"taking a snapshot of {container.name}", container)
+    assert snapshot  # what check() is for
     listed = [name for name, *_ in container.snapshot_list()]
     if listed != [snapshot]:
         raise Failed(f"the snapshots are {listed}, not [{snapshot!r}]")

@@ -11,13 +11,13 @@
     container.stop()
     container.destroy()
 
-Most calls return False where liblxc says no; container.last_error then holds the reason.
+Most calls return False where liblxc says no; container.last_error then holds the
+reason.
 """
 
 from __future__ import annotations
 
 import contextlib
-import operator
 import os
 import sys
 import time
@@ -66,7 +66,7 @@ from .errors import LXCError, find_reason
 from .network import ContainerNetwork, ContainerNetworkList
 
 if TYPE_CHECKING:
-    from typing import Protocol
+    from typing import Literal, Protocol
 
     class HasFileno(Protocol):
         def fileno(self) -> int: ...
@@ -123,7 +123,12 @@ sys.modules.setdefault("_lxc", _lxc)
 T = TypeVar("T")
 
 POLL = 0.01  # seconds between two looks for an address
-FAMILIES: Mapping[object, str] = {"inet": "inet", "inet6": "inet6", 2: "inet", 10: "inet6"}
+FAMILIES: Mapping[object, str] = {
+    "inet": "inet",
+    "inet6": "inet6",
+    2: "inet",
+    10: "inet6",
+}
 
 
 class _Missing:
@@ -136,7 +141,7 @@ class _Missing:
 MISSING = _Missing()
 
 
-def attach_run_command(cmd: Union[Text, list[Any], tuple[Any, list[Any]]]) -> int:
+def attach_run_command(cmd: Text | list[Any] | tuple[Any, list[Any]]) -> int:
     """For attach() and attach_wait(): run a command in the container.
 
     cmd is a list whose first item is the program, a tuple (program, [argument 0, ...]),
@@ -156,7 +161,7 @@ def attach_run_shell(payload: object = None) -> int:
 
 def _command(cmd: Any) -> tuple[Any, list[Any]]:
     if isinstance(cmd, tuple):
-        return cmd  # type: ignore[return-value]  # the extension checks its form
+        return cmd  # the extension checks its form
     if not isinstance(cmd, list):
         return (cmd, [cmd])
     if not cmd:
@@ -179,17 +184,17 @@ class Container(_lxc.Container):
     """A container by its name and lxcpath (config_path, by default liblxc's).
 
     It need not exist: create() makes it.  Raises ValueError for what can be no name,
-    RuntimeError where liblxc cannot open it.  One object may be used by several threads.
+    RuntimeError where liblxc cannot open it.  Several threads may use one object.
     """
 
-    last_error: Union[LXCError, None] = None
+    last_error: LXCError | None = None
     """What the last call that returned False or -1 failed for."""
 
-    def __init__(self, name: Text, config_path: Union[Path, None] = None) -> None:
+    def __init__(self, name: Text, config_path: Path | None = None) -> None:
         super().__init__(name, config_path or None)
 
     @classmethod
-    def _listed(cls, name: str, config_path: Union[Path, None]) -> Container:
+    def _listed(cls, name: str, config_path: Path | None) -> Container:
         """A container that is opened when it is first used."""
         self = cls.__new__(cls)
         self._open_later(name, config_path)
@@ -216,11 +221,12 @@ class Container(_lxc.Container):
         self.__dict__["_network"] = value
 
     def attach_interface(
-        self, src_ifname: Text, dst_ifname: Union[Text, None] = None
+        self, src_ifname: Text, dst_ifname: Text | None = None
     ) -> bool:
         """Move the host's interface src_ifname into the container, as dst_ifname.
 
-        Needs root.  Return whether that was done.  Wraps lxc_container.attach_interface.
+        Needs root.  Return whether that was done.
+        Wraps lxc_container.attach_interface.
         """
         return self._note(
             "attach_interface", super().attach_interface(src_ifname, dst_ifname)
@@ -233,7 +239,7 @@ class Container(_lxc.Container):
         """
         return self._note("detach_interface", super().detach_interface(ifname))
 
-    def add_device_net(self, name: str, destname: Union[str, None] = None) -> bool:
+    def add_device_net(self, name: str, destname: str | None = None) -> bool:
         """Move the host's interface into the running container, as destname.
 
         Uses the program ip and, for wireless interfaces, iw.  Return False when the
@@ -243,9 +249,7 @@ class Container(_lxc.Container):
 
         return self._note("add_device_net", move_interface(self, name, destname))
 
-    def add_device_node(
-        self, src_path: Path, dest_path: Union[Path, None] = None
-    ) -> bool:
+    def add_device_node(self, src_path: Path, dest_path: Path | None = None) -> bool:
         """Give the running container the host's device node src_path, as dest_path.
 
         liblxc looks for dest_path on the host too.  Needs root.  Return whether that
@@ -255,9 +259,7 @@ class Container(_lxc.Container):
             "add_device_node", super().add_device_node(src_path, dest_path)
         )
 
-    def remove_device_node(
-        self, src_path: Path, dest_path: Union[Path, None] = None
-    ) -> bool:
+    def remove_device_node(self, src_path: Path, dest_path: Path | None = None) -> bool:
         """Take a device node from the running container; return whether it was.
 
         Wraps lxc_container.remove_device_node.
@@ -275,10 +277,10 @@ class Container(_lxc.Container):
 
     def get_ips(  # type: ignore[override]  # the raw call has no timeout
         self,
-        interface: Union[Text, None] = None,
-        family: Union[str, int, None] = None,
-        scope: Union[int, None] = 0,
-        timeout: Union[float, None] = 0,
+        interface: Text | None = None,
+        family: str | int | None = None,
+        scope: int | None = 0,
+        timeout: float | None = 0,
     ) -> tuple[str, ...]:
         """The addresses inside, of one interface or of all but "lo".
 
@@ -301,7 +303,7 @@ class Container(_lxc.Container):
                 return ips
             time.sleep(POLL)
 
-    # --- Configuration -------------------------------------------------------------------
+    # --- Configuration ----------------------------------------------------------------
 
     def get_config_item(self, key: Text) -> Any:
         """An item of the configuration in memory: a str, or a list of several values.
@@ -312,9 +314,7 @@ class Container(_lxc.Container):
         value = super().get_config_item(key)
         return value.rstrip("\n").split("\n") if value.endswith("\n") else value
 
-    def set_config_item(
-        self, key: Text, value: Union[Text, Sequence[Text]]
-    ) -> bool:
+    def set_config_item(self, key: Text, value: Text | Sequence[Text]) -> bool:
         """Replace the whole value of an item in memory, by a str or a list of them.
 
         Return False, the old value being there again, exactly when liblxc refuses it;
@@ -358,21 +358,21 @@ class Container(_lxc.Container):
         """
         super().clear_config()
 
-    def get_keys(self, key: Union[Text, None] = None) -> list[str]:  # type: ignore[override]
+    def get_keys(self, key: Text | None = None) -> list[str]:  # type: ignore[override]
         """The keys that can be set below a key, or all; KeyError for an unknown one.
 
         Wraps lxc_container.get_keys.
         """
         return super().get_keys(key or None).rstrip("\n").split("\n")
 
-    def get_running_config_item(self, key: Text) -> Union[str, None]:
+    def get_running_config_item(self, key: Text) -> str | None:
         """An item as the running container has it, unsplit; None when stopped or unset.
 
         Wraps lxc_container.get_running_config_item.
         """
         return super().get_running_config_item(key)
 
-    def load_config(self, path: Union[Path, None] = None) -> bool:
+    def load_config(self, path: Path | None = None) -> bool:
         """Add a file, by default the container's own, to the configuration in memory.
 
         Call clear_config() first to replace it.  Return whether it could be read.
@@ -380,7 +380,7 @@ class Container(_lxc.Container):
         """
         return self._note("load_config", super().load_config(path))
 
-    def save_config(self, path: Union[Path, None] = None) -> bool:
+    def save_config(self, path: Path | None = None) -> bool:
         """Write the configuration to a file, by default the container's own.
 
         Return whether that was done.  liblxc changes the process's umask meanwhile.
@@ -417,15 +417,15 @@ class Container(_lxc.Container):
         """
         return self._note("set_cgroup_item", super().set_cgroup_item(key, value))
 
-    # --- Life and death ---------------------------------------------------------------------
+    # --- Life and death ---------------------------------------------------------------
 
     def create(  # type: ignore[override]  # in the raw call args come last
         self,
-        template: Union[Path, None] = None,
-        flags: Union[int, None] = 0,
-        args: Union[Mapping[str, object], Sequence[Text], None] = (),
-        bdevtype: Union[Text, None] = None,
-        fssize: Union[int, None] = 0,
+        template: Path | None = None,
+        flags: int | None = 0,
+        args: Mapping[str, object] | Sequence[Text] | None = (),
+        bdevtype: Text | None = None,
+        fssize: int | None = 0,
     ) -> bool:
         """Make the container's root filesystem with a template.
 
@@ -456,14 +456,14 @@ class Container(_lxc.Container):
 
     def clone(  # type: ignore[override]  # the raw call returns whether it worked
         self,
-        newname: Union[Text, None],
-        config_path: Union[Path, None] = None,
-        flags: Union[int, None] = 0,
-        bdevtype: Union[Text, None] = None,
-        bdevdata: Union[Text, None] = None,
-        newsize: Union[int, None] = 0,
-        hookargs: Union[Sequence[Text], None] = (),
-    ) -> Union[Container, bool]:
+        newname: Text | None,
+        config_path: Path | None = None,
+        flags: int | None = 0,
+        bdevtype: Text | None = None,
+        bdevdata: Text | None = None,
+        newsize: int | None = 0,
+        hookargs: Sequence[Text] | None = (),
+    ) -> Container | Literal[False]:
         """Copy the stopped container; return the new Container, or False.
 
         With flags=LXC_CLONE_SNAPSHOT and bdevtype="overlayfs" it is a layer over this
@@ -476,13 +476,19 @@ class Container(_lxc.Container):
         name = self.name if newname is None else newname
         with removed_if_left(path, name):
             ok = super().clone(
-                newname, path, flags, bdevtype or None, bdevdata or None, newsize, hookargs
+                newname,
+                path,
+                flags,
+                bdevtype or None,
+                bdevdata or None,
+                newsize,
+                hookargs,
             )
             if self._note("clone", ok):
                 return Container(name, path)
         return False
 
-    def rename(self, new_name: Text) -> Union[Container, bool]:  # type: ignore[override]
+    def rename(self, new_name: Text) -> Container | Literal[False]:  # type: ignore[override]
         """Rename the stopped container on disk; return a new Container, or False.
 
         This object keeps the old name.  Wraps lxc_container.rename.
@@ -491,7 +497,7 @@ class Container(_lxc.Container):
             return Container(new_name, self.get_config_path())
         return False
 
-    def snapshot(self, comment_path: Union[Path, None] = None) -> Union[str, bool]:
+    def snapshot(self, comment_path: Path | None = None) -> str | Literal[False]:
         """Make a snapshot of the stopped container; return its name, or False.
 
         comment_path is a file with a comment, which is copied.
@@ -499,21 +505,25 @@ class Container(_lxc.Container):
         """
         return self._note("snapshot", super().snapshot(comment_path))
 
-    def snapshot_list(self) -> tuple[tuple[str, str, Union[str, None], str], ...]:
+    def snapshot_list(self) -> tuple[tuple[str, str, str | None, str], ...]:
         """The snapshots: (name, path of the comment, timestamp or None, lxcpath) each.
 
         KeyError if the container is not defined.  Wraps lxc_container.snapshot_list.
         """
         return super().snapshot_list()
 
-    def snapshot_restore(self, name: Text, newname: Union[Text, None] = None) -> bool:
+    def snapshot_restore(self, name: Text, newname: Text | None = None) -> bool:
         """Restore a snapshot, in place of this container or as newname.
 
         Return whether that was done.  Wraps lxc_container.snapshot_restore.
         """
-        known = self.defined and os.fsdecode(name) in (s[0] for s in self.snapshot_list())
+        known = self.defined and os.fsdecode(name) in (
+            s[0] for s in self.snapshot_list()
+        )
         if known or not self.defined:
-            return self._note("snapshot_restore", super().snapshot_restore(name, newname))
+            return self._note(
+                "snapshot_restore", super().snapshot_restore(name, newname)
+            )
         # liblxc destroys the container first.
         self.last_error = LXCError(
             "snapshot_restore", self.name, f"there is no snapshot {name!r}"
@@ -527,14 +537,14 @@ class Container(_lxc.Container):
         """
         return self._note("snapshot_destroy", super().snapshot_destroy(name))
 
-    # --- Running --------------------------------------------------------------------------------
+    # --- Running ----------------------------------------------------------------------
 
     def start(
         self,
-        useinit: Union[bool, None] = False,
-        daemonize: Union[bool, None] = True,
-        close_fds: Union[bool, None] = False,
-        cmd: Union[Sequence[Text], None] = (),
+        useinit: bool | None = False,
+        daemonize: bool | None = True,
+        close_fds: bool | None = False,
+        cmd: Sequence[Text] | None = (),
     ) -> bool:
         """Start the container with its configuration in memory; return whether it runs.
 
@@ -554,7 +564,7 @@ class Container(_lxc.Container):
         """
         return self._note("stop", super().stop())
 
-    def shutdown(self, timeout: Union[float, None] = -1) -> bool:
+    def shutdown(self, timeout: float | None = -1) -> bool:
         """Ask init to halt, and wait for at most timeout seconds (-1: for ever).
 
         Return whether the container is stopped, and with timeout=0 whether it was
@@ -577,8 +587,8 @@ class Container(_lxc.Container):
         """Thaw them; True when stopped.  Wraps lxc_container.unfreeze."""
         return self._note("unfreeze", super().unfreeze())
 
-    def wait(self, state: Text, timeout: Union[float, None] = -1) -> bool:
-        """Wait for at most timeout seconds (-1: for ever) until the container is in state.
+    def wait(self, state: Text, timeout: float | None = -1) -> bool:
+        """Wait at most timeout seconds (-1: for ever) until the container is in state.
 
         Several states are separated by "|".  Return whether it got there; False at once
         for what is no state.  It looks every 20 ms: shorter states can be missed.
@@ -592,15 +602,15 @@ class Container(_lxc.Container):
         payload: Any = MISSING,
         /,
         *,
-        attach_flags: Union[int, None] = LXC_ATTACH_DEFAULT,
-        namespaces: Union[int, None] = -1,
-        personality: Union[int, None] = -1,
-        initial_cwd: Union[Path, None] = None,
-        uid: Union[int, None] = -1,
-        gid: Union[int, None] = -1,
-        env_policy: Union[int, None] = LXC_ATTACH_KEEP_ENV,
-        extra_env_vars: Union[Sequence[Text], None] = None,
-        extra_keep_env: Union[Sequence[Text], None] = None,
+        attach_flags: int | None = LXC_ATTACH_DEFAULT,
+        namespaces: int | None = -1,
+        personality: int | None = -1,
+        initial_cwd: Path | None = None,
+        uid: int | None = -1,
+        gid: int | None = -1,
+        env_policy: int | None = LXC_ATTACH_KEEP_ENV,
+        extra_env_vars: Sequence[Text] | None = None,
+        extra_keep_env: Sequence[Text] | None = None,
         stdin: Stream = None,
         stdout: Stream = None,
         stderr: Stream = None,
@@ -635,15 +645,15 @@ class Container(_lxc.Container):
         payload: Any = MISSING,
         /,
         *,
-        attach_flags: Union[int, None] = LXC_ATTACH_DEFAULT,
-        namespaces: Union[int, None] = -1,
-        personality: Union[int, None] = -1,
-        initial_cwd: Union[Path, None] = None,
-        uid: Union[int, None] = -1,
-        gid: Union[int, None] = -1,
-        env_policy: Union[int, None] = LXC_ATTACH_KEEP_ENV,
-        extra_env_vars: Union[Sequence[Text], None] = None,
-        extra_keep_env: Union[Sequence[Text], None] = None,
+        attach_flags: int | None = LXC_ATTACH_DEFAULT,
+        namespaces: int | None = -1,
+        personality: int | None = -1,
+        initial_cwd: Path | None = None,
+        uid: int | None = -1,
+        gid: int | None = -1,
+        env_policy: int | None = LXC_ATTACH_KEEP_ENV,
+        extra_env_vars: Sequence[Text] | None = None,
+        extra_keep_env: Sequence[Text] | None = None,
         stdin: Stream = None,
         stdout: Stream = None,
         stderr: Stream = None,
@@ -682,20 +692,18 @@ class Container(_lxc.Container):
             stdout=stdout,
             stderr=stderr,
         )
-        if status > 0:  # how it ended is worth keeping, though no failure of the call
-            with contextlib.suppress(TypeError):
-                reason = _lxc._reason()
-                if reason:
-                    self.last_error = LXCError("attach_wait", self.name, reason)
+        if status > 0 and (reason := _lxc._reason()):
+            # The call did not fail, but how it ended is worth keeping.
+            self.last_error = LXCError("attach_wait", self.name, reason)
         return self._note("attach_wait", status)
 
     def console(
         self,
-        ttynum: Union[int, None] = -1,
-        stdinfd: Union[int, None] = 0,
-        stdoutfd: Union[int, None] = 1,
-        stderrfd: Union[int, None] = 2,
-        escape: Union[int, None] = 1,
+        ttynum: int | None = -1,
+        stdinfd: int | None = 0,
+        stdoutfd: int | None = 1,
+        stderrfd: int | None = 2,
+        escape: int | None = 1,
     ) -> bool:
         """Connect descriptors to a terminal of the container (-1: a free one).
 
@@ -706,7 +714,7 @@ class Container(_lxc.Container):
             "console", super().console(ttynum, stdinfd, stdoutfd, stderrfd, escape)
         )
 
-    def console_getfd(self, ttynum: Union[int, None] = -1) -> Union[int, bool]:
+    def console_getfd(self, ttynum: int | None = -1) -> int | Literal[False]:
         """A descriptor of a terminal of the container, which is the caller's to close.
 
         The terminal stays taken until that, or the end of this object.  False when
@@ -719,12 +727,12 @@ def list_containers(
     active: object = True,
     defined: object = True,
     as_object: object = False,
-    config_path: Union[Path, None] = None,
+    config_path: Path | None = None,
 ) -> tuple[Any, ...]:
     """The names of the containers of an lxcpath, or Container objects.
 
-    active are those that run, defined those with a configuration.  () for a path that is
-    not there.  A picture of a moment: what is broken says so when it is first used.
+    active are those that run, defined those with a configuration.  () for a path that
+    is not there.  A picture of a moment: what is broken says so when it is first used.
     Wraps list_all_containers, list_active_containers and list_defined_containers.
     """
     if config_path and not os.path.exists(config_path):
@@ -740,6 +748,3 @@ def list_containers(
         with contextlib.suppress(ValueError):  # others' names need not be ours
             objects.append(Container._listed(name, config_path or None))
     return tuple(objects)
-
-
-del T

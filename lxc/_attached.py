@@ -67,7 +67,7 @@ def report() -> None:
     """Show the exception as an interpreter does that ends by it."""
     error = sys.exc_info()
     try:
-        sys.excepthook(*error)  # type: ignore[arg-type]
+        sys.excepthook(*error)
     except BaseException:
         with contextlib.suppress(Exception):
             traceback.print_exception(*error)

@@ -80,7 +80,7 @@ def check_template(template: Any) -> None:
     name = os.fsdecode(template)
     if "/" in name and not os.path.isabs(name):
         raise ValueError(
-            f"{name!r} is no template: give a name such as 'busybox', or an absolute path"
+            f"{name!r} is no template: give a name such as 'busybox', or a full path"
         )
 
 
@@ -174,7 +174,7 @@ def copy_directory(source: str, target: str) -> None:
 
 @contextlib.contextmanager
 def removed_if_left(path: Any, name: Any) -> Iterator[None]:
-    """Remove the directory of a container that was not there before and is not whole."""
+    """Remove the directory of a container that is new and not whole."""
     directory = os.path.join(os.fsdecode(path), os.fsdecode(name))
     before = os.path.lexists(directory)
     yield

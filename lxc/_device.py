@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING
 
 from . import _lxc
 
@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["move_interface"]
 
 
-def move_interface(
-    container: Container, name: str, destname: Union[str, None]
-) -> bool:
+def move_interface(container: Container, name: str, destname: str | None) -> bool:
     if not container.running or not os.path.exists(f"/sys/class/net/{name}"):
         return False
     pid = str(container.init_pid)
@@ -35,9 +33,7 @@ def move_interface(
         return True
     rename = ["ip", "link", "set", "dev", name, "name", destname]
     return (
-        container.attach_wait(
-            lambda: not call(*rename), namespaces=_lxc.CLONE_NEWNET
-        )
+        container.attach_wait(lambda: not call(*rename), namespaces=_lxc.CLONE_NEWNET)
         == 0
     )
 

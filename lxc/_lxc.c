@@ -27,7 +27,7 @@
 #include <sys/personality.h>
 #include <unistd.h>
 
-/* --- Reasons ----------------------------------------------------------------------- */
+/* --- Reasons ------------------------------------------------------------------ */
 
 /* Per thread: two threads that fail at once must not read each other's. */
 static __thread char reason[256];
@@ -48,7 +48,7 @@ no_reason(void)
     reason[0] = '\0';
 }
 
-/* --- Arguments ----------------------------------------------------------------------- */
+/* --- Arguments ---------------------------------------------------------------- */
 
 int
 text(PyObject *arg, void *result)
@@ -125,18 +125,19 @@ name(PyObject *arg, void *result)
     if (!PyUnicode_FSConverter(arg, result) || arg == NULL)
         return arg == NULL;
     const char *s = PyBytes_AsString(*(PyObject **)result);
-    const char *wrong = *s == '\0'                               ? "is empty"
-                        : !strcmp(s, ".") || !strcmp(s, "..")    ? "is a directory's"
-                        : strchr(s, '/')                         ? "has a slash"
-                        : strchr(s, '\n')                        ? "has a line break"
+    const char *wrong = *s == '\0'                                 ? "is empty"
+                        : !strcmp(s, ".") || !strcmp(s, "..")      ? "is a directory's"
+                        : strchr(s, '/')                           ? "has a slash"
+                        : strchr(s, '\n')                          ? "has a line break"
                         : strlen(s) > 200 /* with room for more */ ? "is over 200 bytes"
-                                                                 : NULL;
+                                                                   : NULL;
     if (wrong == NULL)
         return Py_CLEANUP_SUPPORTED;
-    PyErr_Format(PyExc_ValueError,
-                 "%R is no name for a container or snapshot: it %s; use up to 200 bytes "
-                 "without '/' and line breaks",
-                 arg, wrong);
+    PyErr_Format(
+        PyExc_ValueError,
+        "%R is no name for a container or snapshot: it %s; use up to 200 bytes "
+        "without '/' and line breaks",
+        arg, wrong);
     Py_CLEAR(*(PyObject **)result);
     return 0;
 }
@@ -151,7 +152,8 @@ optional_name(PyObject *arg, void *result)
     return name(arg, result);
 }
 
-/* An lxcpath, absolute and normal: it is part of the name of the monitor's socket, where
+/* An lxcpath, absolute and normal: it is part of the name of the monitor's socket,
+ * where
  * "/p/" is not "/p".  Not resolved: it must equal what other programs use. */
 static int
 lxcpath(PyObject *arg, void *result)
@@ -201,8 +203,8 @@ char **
 strings_from(PyObject *sequence, const char *what)
 {
     if (!PyList_Check(sequence) && !PyTuple_Check(sequence)) {
-        PyErr_Format(PyExc_TypeError, "%s must be a list or tuple of strings, not %R", what,
-                     Py_TYPE(sequence));
+        PyErr_Format(PyExc_TypeError, "%s must be a list or tuple of strings, not %R",
+                     what, Py_TYPE(sequence));
         return NULL;
     }
     OWNED PyObject *items = PySequence_List(sequence); /* nobody else can change it */
@@ -227,7 +229,7 @@ strings_from(PyObject *sequence, const char *what)
     return strings;
 }
 
-/* --- Results ----------------------------------------------------------------------------- */
+/* --- Results ------------------------------------------------------------------ */
 
 static PyObject *
 str_or(const char *s, PyObject *otherwise)
@@ -264,7 +266,7 @@ take_strings(char **strings, Py_ssize_t n)
     return tuple;
 }
 
-/* --- The handle ------------------------------------------------------------------------------ */
+/* --- The handle --------------------------------------------------------------- */
 
 void
 read_stamp(const char *file, struct stamp *stamp)
@@ -307,7 +309,8 @@ open_handle(Container *self)
     return c;
 }
 
-/* A terminal that console_getfd() gave out: liblxc keeps it busy while `busy` is open. */
+/* A terminal that console_getfd() gave out: liblxc keeps it busy while `busy` is open.
+ */
 struct slot {
     struct slot *next;
     int busy, ptx;
@@ -415,27 +418,28 @@ Container__open_later(PyObject *self, PyObject *args, PyObject *kwargs)
     Py_RETURN_NONE;
 }
 
-/* --- Calls that say yes or no -------------------------------------------------------------- */
+/* --- Calls that say yes or no ------------------------------------------------- */
 
 /* Defines Container_name(): parse up to two texts, s and t, and make the call. */
-#define BOOL_METHOD(method, what, format, call, s_converter, t_converter, ...)            \
-    static PyObject *Container_##method(PyObject *self, PyObject *args, PyObject *kwargs) \
-    {                                                                                     \
-        static char *names[] = {__VA_ARGS__, NULL};                                       \
-        OWNED PyObject *a = NULL, *b = NULL;                                              \
-        bool ok;                                                                          \
-                                                                                          \
-        if (!PyArg_ParseTupleAndKeywords(args, kwargs, format ":" #method, names,         \
-                                         s_converter, &a, t_converter, &b))               \
-            return NULL;                                                                  \
-        HELD held = hold(self, what);                                                     \
-        if (held.c == NULL)                                                               \
-            return NULL;                                                                  \
-        struct lxc_container *c = held.c;                                                 \
-        const char *s = c_str(a), *t = c_str(b);                                          \
-        (void)t;                                                                          \
-        WITHOUT_GIL(ok = call);                                                           \
-        return PyBool_FromLong(ok);                                                       \
+#define BOOL_METHOD(method, what, format, call, s_converter, t_converter, ...)         \
+    static PyObject *Container_##method(PyObject *self, PyObject *args,                \
+                                        PyObject *kwargs)                              \
+    {                                                                                  \
+        static char *names[] = {__VA_ARGS__, NULL};                                    \
+        OWNED PyObject *a = NULL, *b = NULL;                                           \
+        bool ok;                                                                       \
+                                                                                       \
+        if (!PyArg_ParseTupleAndKeywords(args, kwargs, format ":" #method, names,      \
+                                         s_converter, &a, t_converter, &b))            \
+            return NULL;                                                               \
+        HELD held = hold(self, what);                                                  \
+        if (held.c == NULL)                                                            \
+            return NULL;                                                               \
+        struct lxc_container *c = held.c;                                              \
+        const char *s = c_str(a), *t = c_str(b);                                       \
+        (void)t;                                                                       \
+        WITHOUT_GIL(ok = call);                                                        \
+        return PyBool_FromLong(ok);                                                    \
     }
 
 // clang-format off
@@ -480,14 +484,14 @@ call_bool(PyObject *self, void *closure)
     return PyBool_FromLong(ok);
 }
 
-#define PLAIN(member, what)                                                              \
+#define PLAIN(member, what)                                                            \
     static struct plain plain_##member = {offsetof(struct lxc_container, member), what};
-#define BOOL_NOARGS(member, what)                                                        \
-    PLAIN(member, what)                                                                  \
-    static PyObject *Container_##member(PyObject *self, PyObject *ignored)               \
-    {                                                                                    \
-        (void)ignored;                                                                   \
-        return call_bool(self, &plain_##member);                                         \
+#define BOOL_NOARGS(member, what)                                                      \
+    PLAIN(member, what)                                                                \
+    static PyObject *Container_##member(PyObject *self, PyObject *ignored)             \
+    {                                                                                  \
+        (void)ignored;                                                                 \
+        return call_bool(self, &plain_##member);                                       \
     }
 
 // clang-format off
@@ -501,7 +505,7 @@ BOOL_NOARGS(reboot, SHARED | ADOPT)
 BOOL_NOARGS(destroy, CONFIG | ADOPT)
 // clang-format on
 
-/* --- Calls that return text -------------------------------------------------------------------- */
+/* --- Calls that return text --------------------------------------------------- */
 
 typedef int (*read_fn)(struct lxc_container *, const char *, char *, int);
 
@@ -548,7 +552,8 @@ Container_get_config_item(PyObject *self, PyObject *args, PyObject *kwargs)
     OWNED PyObject *key = NULL;
     char *value = NULL;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&:get_config_item", names, text, &key))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&:get_config_item", names, text,
+                                     &key))
         return NULL;
     HELD held = hold(self, CONFIG | ADOPT);
     if (held.c == NULL)
@@ -582,7 +587,8 @@ Container_get_cgroup_item(PyObject *self, PyObject *args, PyObject *kwargs)
     char *value = NULL;
     bool ok;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&:get_cgroup_item", names, text, &key))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&:get_cgroup_item", names, text,
+                                     &key))
         return NULL;
     HELD held = hold(self, SHARED | ADOPT);
     if (held.c == NULL)
@@ -651,7 +657,8 @@ static PyObject *
 Container_repr(PyObject *object)
 {
     Container *self = (Container *)object;
-    OWNED PyObject *type = PyObject_GetAttrString((PyObject *)Py_TYPE(object), "__name__");
+    OWNED PyObject *type =
+        PyObject_GetAttrString((PyObject *)Py_TYPE(object), "__name__");
 
     if (type == NULL)
         return NULL;
@@ -699,7 +706,7 @@ get_error_num(PyObject *self, void *ignored)
     return PyLong_FromLong(((Container *)self)->error_num);
 }
 
-/* --- Configuration ---------------------------------------------------------------------------------- */
+/* --- Configuration ------------------------------------------------------------ */
 
 static PyObject *
 Container_set_config_item(PyObject *self, PyObject *args, PyObject *kwargs)
@@ -777,7 +784,8 @@ Container__replace_config_item(PyObject *self, PyObject *args)
     char *old = NULL, *now = NULL;
     bool ok;
 
-    if (!PyArg_ParseTuple(args, "O&O:_replace_config_item", text, &key_object, &sequence) ||
+    if (!PyArg_ParseTuple(args, "O&O:_replace_config_item", text, &key_object,
+                          &sequence) ||
         (values = strings_from(sequence, "a list of values")) == NULL)
         return NULL;
     HELD held = hold(self, CONFIG | ADOPT);
@@ -808,7 +816,8 @@ Container__replace_config_item(PyObject *self, PyObject *args)
     }
     if (!ok && old == NULL && strncmp(key, "lxc.net.", 8) == 0) {
         /* The attempt has made an interface: of "lxc.net.3.type" clear "lxc.net.3". */
-        char *interface = strdup(key), *dot = interface ? strchr(interface + 8, '.') : NULL;
+        char *interface = strdup(key),
+             *dot = interface ? strchr(interface + 8, '.') : NULL;
 
         if (dot != NULL) {
             *dot = '\0';
@@ -842,8 +851,8 @@ Container_load_config(PyObject *self, PyObject *args, PyObject *kwargs)
     struct stamp stamp;
     bool fresh, ok;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&:load_config", names, optional_text,
-                                     &path))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&:load_config", names,
+                                     optional_text, &path))
         return NULL;
     HELD held = hold(self, ALONE);
     if (held.c == NULL)
@@ -869,8 +878,8 @@ Container_save_config(PyObject *self, PyObject *args, PyObject *kwargs)
     OWNED PyObject *path = NULL;
     bool ok;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&:save_config", names, optional_text,
-                                     &path))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&:save_config", names,
+                                     optional_text, &path))
         return NULL;
     HELD held = hold(self, ALONE | UMASK | ADOPT);
     if (held.c == NULL)
@@ -909,7 +918,7 @@ Container_set_config_path(PyObject *self, PyObject *args, PyObject *kwargs)
     Py_RETURN_TRUE;
 }
 
-/* --- Life and death ------------------------------------------------------------------------------------ */
+/* --- Life and death ----------------------------------------------------------- */
 
 static PyObject *
 Container_create(PyObject *self, PyObject *args, PyObject *kwargs)
@@ -933,9 +942,9 @@ Container_create(PyObject *self, PyObject *args, PyObject *kwargs)
         return NULL;
     const char *t = c_str(template), *b = c_str(bdevtype);
     if (t != NULL && (*t == '\0' || (*t != '/' && strchr(t, '/')))) {
-        PyErr_Format(PyExc_ValueError,
-                     "'%s' is no template: give a name such as busybox, or an absolute path",
-                     t);
+        PyErr_Format(
+            PyExc_ValueError,
+            "'%s' is no template: give a name such as busybox, or an absolute path", t);
         return NULL;
     }
     HELD held = hold(self, ALONE | UMASK | ADOPT);
@@ -1035,19 +1044,19 @@ Container_snapshot_list(PyObject *self, PyObject *ignored)
     struct lxc_container *c = held.c;
     WITHOUT_GIL(n = c->snapshot_list(c, &snapshots));
     if (n < 0) {
-        PyErr_Format(PyExc_KeyError, "the snapshots of '%s' cannot be listed: is it defined?",
-                     c->name);
+        PyErr_Format(PyExc_KeyError,
+                     "the snapshots of '%s' cannot be listed: is it defined?", c->name);
         return NULL;
     }
     PyObject *list = PyTuple_New(n);
     for (int i = 0; i < n; i++) {
         struct lxc_snapshot *s = &snapshots[i];
-        PyObject *entry =
-            list == NULL
-                ? NULL
-                : Py_BuildValue("NNNN", str_or(s->name, Py_None),
-                                str_or(s->comment_pathname, Py_None),
-                                str_or(s->timestamp, Py_None), str_or(s->lxcpath, Py_None));
+        PyObject *entry = list == NULL
+                              ? NULL
+                              : Py_BuildValue("NNNN", str_or(s->name, Py_None),
+                                              str_or(s->comment_pathname, Py_None),
+                                              str_or(s->timestamp, Py_None),
+                                              str_or(s->lxcpath, Py_None));
 
         s->free(s);
         if (entry != NULL)
@@ -1059,10 +1068,11 @@ Container_snapshot_list(PyObject *self, PyObject *ignored)
     return list;
 }
 
-/* --- Waiting for a state ----------------------------------------------------------------------------------- */
+/* --- Waiting for a state ------------------------------------------------------ */
 
-static const char *const known_states[] = {"STOPPED",  "STARTING", "RUNNING", "STOPPING",
-                                           "ABORTING", "FREEZING", "FROZEN",  "THAWED"};
+static const char *const known_states[] = {"STOPPED",  "STARTING", "RUNNING",
+                                           "STOPPING", "ABORTING", "FREEZING",
+                                           "FROZEN",   "THAWED"};
 
 /* Whether `states`, names separated by "|", has that one. */
 static bool
@@ -1078,10 +1088,12 @@ has_state(const char *states, const char *state)
     return false;
 }
 
-/* Wait until the container is in one of the states.  1 it is, 0 time is up, -1 exception.
+/* Wait until the container is in one of the states.  1 it is, 0 time is up, -1
+ * exception.
  *
  * liblxc's own wait restarts with the whole timeout after each signal, takes 0 for "for
- * ever" when the container is up, and cannot be interrupted: look at the state instead. */
+ * ever" when the container is up, and cannot be interrupted: look at the state instead.
+ */
 static int
 wait_for(PyObject *self, const char *states, double timeout)
 {
@@ -1145,8 +1157,8 @@ Container_shutdown(PyObject *self, PyObject *args, PyObject *kwargs)
     bool ok;
     int reached;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&:shutdown", names, optional_seconds,
-                                     &timeout))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&:shutdown", names,
+                                     optional_seconds, &timeout))
         return NULL;
     {
         HELD held = hold(self, SHARED | ADOPT | PIDFD);
@@ -1165,7 +1177,7 @@ Container_shutdown(PyObject *self, PyObject *args, PyObject *kwargs)
     return PyBool_FromLong(reached);
 }
 
-/* --- Lists, terminals ------------------------------------------------------------------------------------------ */
+/* --- Lists, terminals --------------------------------------------------------- */
 
 static PyObject *
 take_array(char **strings)
@@ -1199,9 +1211,9 @@ Container_get_ips(PyObject *self, PyObject *args, PyObject *kwargs)
     int scope = 0;
     char **ips;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&O&O&:get_ips", names, optional_text,
-                                     &interface, optional_text, &family, optional_int,
-                                     &scope))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&O&O&:get_ips", names,
+                                     optional_text, &interface, optional_text, &family,
+                                     optional_int, &scope))
         return NULL;
     HELD held = hold(self, SHARED);
     if (held.c == NULL)
@@ -1221,8 +1233,8 @@ Container_console_getfd(PyObject *self, PyObject *args, PyObject *kwargs)
     struct stat status;
     bool running;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&:console_getfd", names, optional_int,
-                                     &ttynum))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&:console_getfd", names,
+                                     optional_int, &ttynum))
         return NULL;
     HELD held = hold(self, CONFIG | ADOPT);
     if (held.c == NULL)
@@ -1252,7 +1264,7 @@ Container_console_getfd(PyObject *self, PyObject *args, PyObject *kwargs)
     return PyLong_FromLong(ptx);
 }
 
-/* --- Module functions --------------------------------------------------------------------------------------------- */
+/* --- Module functions --------------------------------------------------------- */
 
 static PyObject *
 module_list_containers(PyObject *module, PyObject *args, PyObject *kwargs)
@@ -1298,8 +1310,8 @@ module_get_global_config_item(PyObject *module, PyObject *args, PyObject *kwargs
     const char *value;
 
     (void)module;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&:get_global_config_item", names, text,
-                                     &key))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&:get_global_config_item", names,
+                                     text, &key))
         return NULL;
     const char *s = c_str(key);
     WITHOUT_GIL(value = lxc_get_global_config_item(s));
@@ -1310,12 +1322,13 @@ module_get_global_config_item(PyObject *module, PyObject *args, PyObject *kwargs
 
 /* Every architecture that liblxc knows by name. */
 static const char *const architectures_32[] = {
-    "arm",  "armel", "armhf",   "armv7l", "athlon", "i386", "i486",    "i586",
-    "i686", "linux32", "mips", "mipsel",  "ppc",  "powerpc", "x86",
+    "arm",  "armel",   "armhf", "armv7l", "athlon", "i386",    "i486", "i586",
+    "i686", "linux32", "mips",  "mipsel", "ppc",    "powerpc", "x86",
 };
 static const char *const architectures_64[] = {
-    "amd64",   "arm64",  "armv8l",   "aarch64",   "linux64", "loongarch64", "mips64",
-    "mips64el", "ppc64", "ppc64el", "ppc64le", "powerpc64", "riscv64", "s390x", "x86_64",
+    "amd64",       "arm64",     "armv8l",   "aarch64", "linux64",
+    "loongarch64", "mips64",    "mips64el", "ppc64",   "ppc64el",
+    "ppc64le",     "powerpc64", "riscv64",  "s390x",   "x86_64",
 };
 
 static PyObject *
@@ -1365,29 +1378,29 @@ module__environment(PyObject *module, PyObject *ignored)
     return list;
 }
 
-/* --- Tables ----------------------------------------------------------------------------------------------------------- */
+/* --- Tables ------------------------------------------------------------------- */
 
 #define DOC(name, parameters, doc) #name "($self" parameters ")\n--\n\n" doc
-#define KEYWORDS(name, parameters, doc)                                                  \
-    {                                                                                    \
-        #name, (PyCFunction)(void (*)(void))Container_##name,                            \
-            METH_VARARGS | METH_KEYWORDS, DOC(name, ", /, " parameters, doc)             \
+#define KEYWORDS(name, parameters, doc)                                                \
+    {                                                                                  \
+#name, (PyCFunction)(void (*)(void))Container_##name,                          \
+            METH_VARARGS | METH_KEYWORDS, DOC(name, ", /, " parameters, doc)           \
     }
-#define NOARGS(name, doc)                                                                \
-    {                                                                                    \
-        #name, Container_##name, METH_NOARGS, DOC(name, ", /", doc)                      \
+#define NOARGS(name, doc)                                                              \
+    {                                                                                  \
+#name, Container_##name, METH_NOARGS, DOC(name, ", /", doc)                    \
     }
 
-#define ATTACH_METHOD(name, doc)                                                         \
-    {                                                                                    \
-        #name, (PyCFunction)(void (*)(void))Container_##name,                            \
-            METH_VARARGS | METH_KEYWORDS,                                                \
-            DOC(name,                                                                    \
-                ", run, payload=..., /, *, attach_flags=65535, namespaces=-1, "          \
-                "personality=-1, initial_cwd=None, uid=-1, gid=-1, env_policy=0, "       \
-                "extra_env_vars=None, extra_keep_env=None, stdin=None, stdout=None, "    \
-                "stderr=None",                                                           \
-                doc)                                                                     \
+#define ATTACH_METHOD(name, doc)                                                       \
+    {                                                                                  \
+#name, (PyCFunction)(void (*)(void))Container_##name,                          \
+            METH_VARARGS | METH_KEYWORDS,                                              \
+            DOC(name,                                                                  \
+                ", run, payload=..., /, *, attach_flags=65535, namespaces=-1, "        \
+                "personality=-1, initial_cwd=None, uid=-1, gid=-1, env_policy=0, "     \
+                "extra_env_vars=None, extra_keep_env=None, stdin=None, stdout=None, "  \
+                "stderr=None",                                                         \
+                doc)                                                                   \
     }
 
 // clang-format off

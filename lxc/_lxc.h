@@ -25,10 +25,10 @@
 /* --- Memory and the GIL ------------------------------------------------------- */
 
 /* Run statements without the GIL.  C values only: no Python API inside. */
-#define WITHOUT_GIL(...)                                                             \
-    do {                                                                             \
-        Py_BEGIN_ALLOW_THREADS __VA_ARGS__;                                          \
-        Py_END_ALLOW_THREADS                                                         \
+#define WITHOUT_GIL(...)                                                               \
+    do {                                                                               \
+        Py_BEGIN_ALLOW_THREADS __VA_ARGS__;                                            \
+        Py_END_ALLOW_THREADS                                                           \
     } while (0)
 
 static inline void
@@ -55,7 +55,7 @@ void free_strings(char ***strings);
 /* A NULL-terminated array of strings of our own, freed on every way out. */
 #define STRINGS __attribute__((cleanup(free_strings))) char **
 
-/* --- Locks (lock.c) ------------------------------------------------------------ */
+/* --- Locks (lock.c) ----------------------------------------------------------- */
 
 /* How much of a handle a call needs for itself.
  *
@@ -91,8 +91,8 @@ void lock_destroy(struct lock *lock);
  * what it guards may be in pieces. */
 bool lock_renew(struct lock *lock);
 
-/* Take a lock; the GIL is held before and after, and given up while waiting.  False with
- * an exception if a signal handler raised one. */
+/* Take a lock; the GIL is held before and after, and given up while waiting.  False
+ * with an exception if a signal handler raised one. */
 bool lock_take(struct lock *lock, enum hold_mode mode);
 void lock_drop(struct lock *lock, enum hold_mode mode);
 
@@ -100,7 +100,7 @@ void lock_drop(struct lock *lock, enum hold_mode mode);
 struct place;
 void place_put(struct place *place);
 
-/* --- Container ------------------------------------------------------------------ */
+/* --- Container ---------------------------------------------------------------- */
 
 /* Enough of a file's status to tell whether it is still the one that was read. */
 struct stamp {
@@ -119,9 +119,9 @@ typedef struct {
     struct lxc_container *c; /* NULL until first used, where that is put off */
     struct lock lock;
     struct place *place; /* NULL until first needed */
-    struct stamp file; /* the configuration file as this handle read or wrote it */
-    bool unsaved;      /* the handle's configuration was changed since */
-    bool cleared;      /* clear_config() took it away on purpose */
+    struct stamp file;   /* the configuration file as this handle read or wrote it */
+    bool unsaved;        /* the handle's configuration was changed since */
+    bool cleared;        /* clear_config() took it away on purpose */
     int error_num;
     struct slot *slots; /* terminals that console_getfd() holds */
 } Container;
@@ -146,13 +146,13 @@ void read_stamp(const char *file, struct stamp *stamp);
 /* Whether the handle's configuration may differ from its file. */
 bool has_unsaved(const struct held *held);
 
-/* --- Reasons ---------------------------------------------------------------------- */
+/* --- Reasons ------------------------------------------------------------------ */
 
 /* Why the last call of this thread said no, where the binding itself knows. */
 void because(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void no_reason(void);
 
-/* --- Arguments (_lxc.c) ------------------------------------------------------------ */
+/* --- Arguments (_lxc.c) ------------------------------------------------------- */
 
 /* O& converters.  Text crosses the border in the filesystem encoding, both ways, so
  * that what liblxc returned can be passed back. */
@@ -170,7 +170,7 @@ c_str(PyObject *bytes)
 /* Convert a sequence of text; `what` names it in errors.  NULL with an exception. */
 char **strings_from(PyObject *sequence, const char *what);
 
-/* --- Forked children (child.c) ------------------------------------------------------ */
+/* --- Forked children (child.c) ------------------------------------------------ */
 
 /* What a child says about itself, in messages of this size on a socket pair. */
 enum said {
@@ -204,8 +204,9 @@ bool child_fork(struct child *child, void (*body)(void *, int), void *argument,
 void child_reap(struct child *child);
 bool child_gone(const struct child *child);
 
-/* Wait until fd is readable, for at most that many seconds (negative: for ever), without
- * the GIL, and answer signals.  1 readable, 0 time is up, -1 with an exception. */
+/* Wait until fd is readable, for at most that many seconds (negative: for ever),
+ * without the GIL, and answer signals.  1 readable, 0 time is up, -1 with an exception.
+ */
 int await(int fd, double seconds);
 
 /* Default dispositions and an empty mask, as a new program expects. */
@@ -222,7 +223,7 @@ void nap(double seconds);
 PyObject *Container_start(PyObject *self, PyObject *args, PyObject *kwargs);
 PyObject *Container_console(PyObject *self, PyObject *args, PyObject *kwargs);
 
-/* --- Attach (attach.c) --------------------------------------------------------------- */
+/* --- Attach (attach.c) -------------------------------------------------------- */
 
 PyObject *Container_attach(PyObject *self, PyObject *args, PyObject *kwargs);
 PyObject *Container_attach_wait(PyObject *self, PyObject *args, PyObject *kwargs);

@@ -47,7 +47,7 @@ struct program {
     int exec_error; /* errno of a failed exec */
 };
 
-/* --- In the attached process -------------------------------------------------------- */
+/* --- In the attached process -------------------------------------------------- */
 
 static void
 begin(const struct call *call)
@@ -91,8 +91,8 @@ run_function(void *payload)
     close(call->report); /* what the function forks must not keep it open */
     sigemptyset(&none);
     restore_signals(&none);
-    PyObject *result = PyObject_CallFunctionObjArgs(call->run, call->function,
-                                                    call->arguments, NULL);
+    PyObject *result =
+        PyObject_CallFunctionObjArgs(call->run, call->function, call->arguments, NULL);
     if (result != NULL)
         status = PyLong_AsLong(result);
     return (int)status & 0xff;
@@ -107,7 +107,7 @@ run_nothing(void *payload)
 
 static int (*const runners[])(void *) = {run_command, run_shell, run_function};
 
-/* --- Arguments ------------------------------------------------------------------------ */
+/* --- Arguments ---------------------------------------------------------------- */
 
 static void
 free_call(struct call *call)
@@ -135,8 +135,9 @@ convert_command(PyObject *pair, PyObject **program, char ***argv)
 {
     if (pair == NULL || !PyTuple_Check(pair) || PyTuple_Size(pair) != 2 ||
         !PyList_Check(PyTuple_GetItem(pair, 1))) {
-        PyErr_SetString(PyExc_TypeError,
-                        "a command is a tuple: (program, [argument 0, argument 1, ...])");
+        PyErr_SetString(
+            PyExc_TypeError,
+            "a command is a tuple: (program, [argument 0, argument 1, ...])");
         return false;
     }
     if (PyList_Size(PyTuple_GetItem(pair, 1)) == 0) {
@@ -181,9 +182,10 @@ copy_descriptor(int fd, const char *what)
     return copy;
 }
 
-/* liblxc ignores SIGINT and SIGQUIT in the caller, for ever, when it is given descriptor
- * 0, and makes any other terminal the child's own, which fails where it is ours.  So 0 is
- * inherited, and our terminal under another number is put into place afterwards. */
+/* liblxc ignores SIGINT and SIGQUIT in the caller, for ever, when it is given
+ * descriptor 0, and makes any other terminal the child's own, which fails where it is
+ * ours.  So 0 is inherited, and our terminal under another number is put into place
+ * afterwards. */
 static bool
 convert_stdin(int fd, struct call *call)
 {
@@ -277,10 +279,18 @@ convert_environment(PyObject *variables, char ***result)
 static bool
 convert_options(PyObject *kwargs, struct call *call)
 {
-    static char *names[] = {"attach_flags",   "namespaces",     "personality",
-                            "initial_cwd",    "uid",            "gid",
-                            "env_policy",     "extra_env_vars", "extra_keep_env",
-                            "stdin",          "stdout",         "stderr",
+    static char *names[] = {"attach_flags",
+                            "namespaces",
+                            "personality",
+                            "initial_cwd",
+                            "uid",
+                            "gid",
+                            "env_policy",
+                            "extra_env_vars",
+                            "extra_keep_env",
+                            "stdin",
+                            "stdout",
+                            "stderr",
                             NULL};
     lxc_attach_options_t *options = &call->options;
     PyObject *variables = NULL, *keep = NULL, *stdio[3] = {NULL, NULL, NULL};
@@ -336,7 +346,7 @@ convert(PyObject *args, PyObject *kwargs, struct call *call)
     return convert_function(run, payload, call);
 }
 
-/* --- The pidfd that liblxc forgets ---------------------------------------------------- */
+/* --- The pidfd that liblxc forgets -------------------------------------------- */
 
 struct descriptors {
     int *fds; /* ascending */
@@ -394,7 +404,7 @@ close_leaked(const struct descriptors *before, int known)
     free(after.fds);
 }
 
-/* --- The two ways ------------------------------------------------------------------------ */
+/* --- The two ways ------------------------------------------------------------- */
 
 static bool
 is_threaded(void)
@@ -413,10 +423,11 @@ ignores_children(void)
     return sigaction(SIGCHLD, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
 }
 
-/* Whether attach_wait() makes the call in a forked child.  In the process is quicker, but
+/* Whether attach_wait() makes the call in a forked child.  In the process is quicker,
+ * but
  *   - liblxc ends an ordinary user's process when it cannot join the cgroup;
- *   - a private handle is needed, lest another thread hold liblxc's lock of the handle at
- *     the fork, or the call change the configuration: it lacks what is not saved;
+ *   - a private handle is needed, lest another thread hold liblxc's lock of the handle
+ * at the fork, or the call change the configuration: it lacks what is not saved;
  *   - the GIL is held for the whole call, which other threads have to wait for, longer
  *     than for one fork.  A Python function needs it to be held in any case;
  *   - liblxc loses its own children where SIGCHLD is ignored;
@@ -462,7 +473,8 @@ attach_forked(struct held *held, struct call *call, struct program *program)
 
     call->c = held->c;
     held->self->lock.forking = true;
-    forked = child_fork(&program->helper, attach_in_child, call, call->kind == FUNCTION);
+    forked =
+        child_fork(&program->helper, attach_in_child, call, call->kind == FUNCTION);
     held->self->lock.forking = false;
     program->fd = program->helper.fd;
     return forked;
@@ -543,7 +555,7 @@ attach_here(struct held *held, struct call *call, struct program *program)
     return true;
 }
 
-/* --- Waiting ------------------------------------------------------------------------------- */
+/* --- Waiting ------------------------------------------------------------------ */
 
 /* Take in what there is to hear.  True when the program has ended or never was. */
 static bool
@@ -581,7 +593,8 @@ look(struct program *program)
             return true;
         }
     if (gone)
-        because("the process that was to attach to it was ended, by liblxc or a signal");
+        because(
+            "the process that was to attach to it was ended, by liblxc or a signal");
     return gone;
 }
 
@@ -600,7 +613,8 @@ end_program(struct program *program)
             PyErr_Clear();
         if (monotonic() < end)
             continue;
-        if (killed) /* in a container that was frozen meanwhile even that takes longer */
+        if (killed) /* in a container that was frozen meanwhile even that takes longer
+                     */
             break;
         kill(program->pid > 0 ? program->pid : program->helper.pid, SIGKILL);
         killed = true;
@@ -662,7 +676,7 @@ verdict(const struct program *program, const struct call *call)
     return WIFEXITED(status) && WEXITSTATUS(status) == 255 ? -1 : status;
 }
 
-/* --- attach and attach_wait ------------------------------------------------------------------ */
+/* --- attach and attach_wait --------------------------------------------------- */
 
 static bool
 can_attach(const struct held *held)
@@ -776,7 +790,7 @@ Container_attach_wait(PyObject *self, PyObject *args, PyObject *kwargs)
     return ok ? PyLong_FromLong(status) : NULL;
 }
 
-/* --- What is attached by name, or called in an attached function -------------------------------- */
+/* --- What is attached by name, or called in an attached function -------------- */
 
 PyObject *
 module_attach_run_command(PyObject *module, PyObject *command)

@@ -22,7 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* --- Time -------------------------------------------------------------------------- */
+/* --- Time --------------------------------------------------------------------- */
 
 double
 monotonic(void)
@@ -64,7 +64,7 @@ await(int fd, double seconds)
     }
 }
 
-/* --- Signals ----------------------------------------------------------------------- */
+/* --- Signals ------------------------------------------------------------------ */
 
 void
 block_signals(sigset_t *old)
@@ -98,7 +98,7 @@ default_signals(void)
     restore_signals(&none);
 }
 
-/* --- The child and what it says ------------------------------------------------------ */
+/* --- The child and what it says ----------------------------------------------- */
 
 bool
 socket_pair(int fds[2])
@@ -201,8 +201,8 @@ child_reap(struct child *child)
     WITHOUT_GIL(while (waitpid(pid, NULL, 0) < 0 && errno == EINTR));
 }
 
-/* Wait for the child's one message.  1 heard, 0 time is up or the child is gone, -1 with
- * an exception. */
+/* Wait for the child's one message.  1 heard, 0 time is up or the child is gone, -1
+ * with an exception. */
 static int
 child_hear(struct child *child, struct message *message, double seconds)
 {
@@ -239,7 +239,7 @@ child_hear_quietly(struct child *child, struct message *message, double seconds)
     return heard > 0;
 }
 
-/* --- The terminal ---------------------------------------------------------------------- */
+/* --- The terminal ------------------------------------------------------------- */
 
 /* A terminal that a child is given and that is taken back from it. */
 struct terminal {
@@ -282,7 +282,7 @@ terminal_take_back(const struct terminal *terminal)
     restore_signals(&old);
 }
 
-/* --- start ----------------------------------------------------------------------------- */
+/* --- start -------------------------------------------------------------------- */
 
 struct start {
     struct lxc_container *c;
@@ -365,8 +365,8 @@ stop_now(void *argument, int fd)
     _exit(EXIT_SUCCESS);
 }
 
-/* A signal handler raised an exception during a start: leave the container in a definite
- * state, which is running if it is almost there, else stopped. */
+/* A signal handler raised an exception during a start: leave the container in a
+ * definite state, which is running if it is almost there, else stopped. */
 static void
 start_interrupted(struct lxc_container *c, struct child *child, bool daemonize)
 {
@@ -448,7 +448,7 @@ Container_start(PyObject *self, PyObject *args, PyObject *kwargs)
     return PyBool_FromLong(message.value);
 }
 
-/* --- console ----------------------------------------------------------------------------- */
+/* --- console ------------------------------------------------------------------ */
 
 struct console {
     struct lxc_container *c;
@@ -478,18 +478,18 @@ console_now(void *argument, int fd)
 PyObject *
 Container_console(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"ttynum", "stdinfd", "stdoutfd", "stderrfd", "escape", NULL};
+    static char *names[] = {"ttynum",   "stdinfd", "stdoutfd",
+                            "stderrfd", "escape",  NULL};
     struct console console = {.ttynum = -1, .stdoutfd = 1, .stderrfd = 2, .escape = 1};
     struct child child;
     struct message message = {0};
     bool running, forked;
     int heard;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&O&O&O&O&:console", names,
-                                     optional_int, &console.ttynum, optional_int,
-                                     &console.stdinfd, optional_int, &console.stdoutfd,
-                                     optional_int, &console.stderrfd, optional_int,
-                                     &console.escape))
+    if (!PyArg_ParseTupleAndKeywords(
+            args, kwargs, "|O&O&O&O&O&:console", names, optional_int, &console.ttynum,
+            optional_int, &console.stdinfd, optional_int, &console.stdoutfd,
+            optional_int, &console.stderrfd, optional_int, &console.escape))
         return NULL;
     HELD held = hold(self, CONFIG | ADOPT);
     if (held.c == NULL)

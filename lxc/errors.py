@@ -34,12 +34,31 @@ class LXCError(Exception):
 
 # What an operation needs the container to be, where liblxc does not say what it missed.
 NEEDS_RUNNING = frozenset(
-    "add_device_net add_device_node attach attach_interface attach_wait console "
-    "console_getfd detach_interface freeze reboot remove_device_node set_cgroup_item "
-    "shutdown stop unfreeze".split()
+    (
+        "add_device_net",
+        "add_device_node",
+        "attach",
+        "attach_interface",
+        "attach_wait",
+        "console",
+        "console_getfd",
+        "detach_interface",
+        "freeze",
+        "reboot",
+        "remove_device_node",
+        "set_cgroup_item",
+    )
 )
 NEEDS_STOPPED = frozenset(
-    "clone create destroy rename snapshot snapshot_restore start".split()
+    (
+        "clone",
+        "create",
+        "destroy",
+        "rename",
+        "snapshot",
+        "snapshot_restore",
+        "start",
+    )
 )
 NEEDS_DEFINITION = NEEDS_STOPPED - {"create"} | {"snapshot_destroy"}
 

@@ -165,7 +165,7 @@ lock_drop(struct lock *lock, enum hold_mode mode)
     pthread_mutex_unlock(&lock->mutex);
 }
 
-/* --- Places: what the objects of one container share --------------------------- */
+/* --- Places: what the objects of one container share -------------------------- */
 
 struct place {
     struct place *next;
@@ -225,7 +225,7 @@ place_put(struct place *place)
     }
 }
 
-/* --- Holding a handle ------------------------------------------------------------ */
+/* --- Holding a handle --------------------------------------------------------- */
 
 /* Give a handle that was undefined when it was opened the configuration that somebody
  * saved since: liblxc would crash, say no, or write over it. */

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Union, overload
+from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
     from . import Container
@@ -104,14 +104,14 @@ class ContainerNetworkList:
     @overload
     def __getitem__(self, index: slice) -> list[ContainerNetwork]: ...
     def __getitem__(
-        self, index: Union[int, slice]
-    ) -> Union[ContainerNetwork, list[ContainerNetwork]]:
+        self, index: int | slice
+    ) -> ContainerNetwork | list[ContainerNetwork]:
         count = len(self)
         if isinstance(index, slice):
             return [ContainerNetwork(self.container, i) for i in range(count)[index]]
         wanted = operator.index(index)
         if wanted == count:
-            self.add("temp_type")
+            self.add("empty")  # a type that liblxc takes, until it is given its own
             return ContainerNetwork(self.container, wanted)
         try:
             return ContainerNetwork(self.container, range(count)[wanted])
@@ -139,9 +139,7 @@ class ContainerNetworkList:
 
     def add(self, network_type: str) -> bool:
         """Add an interface of a type such as "veth"; return whether liblxc took it."""
-        return self.container.set_config_item(
-            f"lxc.net.{len(self)}.type", network_type
-        )
+        return self.container.set_config_item(f"lxc.net.{len(self)}.type", network_type)
 
     def remove(self, index: int) -> bool:
         """Remove the interface at an index; IndexError if there is none.

@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -215,6 +216,13 @@ def start_and_settle(container: lxc.Container) -> None:
     """Start a container and wait until its init has reached its main loop."""
     assert container.start()
     assert container.wait("RUNNING", 10)
+    # Not in the middle of a vfork: a freeze would then never be complete, on cgroup v1.
+    stat = Path(f"/proc/{container.init_pid}/stat")
+    calm = 0
+    while calm < 5:
+        asleep = stat.read_text().rpartition(")")[2].split()[0] == "S"
+        calm = calm + 1 if asleep else 0
+        time.sleep(0.01)
 
 
 def open_descriptors() -> dict[str, str]:

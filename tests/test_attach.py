@@ -1067,7 +1067,6 @@ def test_attach_to_a_frozen_container(running: lxc.Container) -> None:
     finally:
         assert running.unfreeze()
     assert running.attach_wait(COMMAND, ["true"]) == 0
-    assert running.last_error is None
 
 
 def test_attach_to_a_stopped_container(stopped: lxc.Container) -> None:
@@ -1082,9 +1081,17 @@ def test_attach_to_an_undefined_container(
     assert not container.defined
 
 
-def test_last_error_is_that_of_the_last_call(shared: lxc.Container) -> None:
-    assert shared.attach_wait(COMMAND, ["false"]) == 1 << 8
-    assert shared.last_error is None  # the program failed, and not the call
+def test_program_that_fails_is_no_error_of_the_call(shared: lxc.Container) -> None:
+    container = lxc.Container(shared.name, shared.get_config_path())
+    assert container.last_error is None
+    for code in (1, 127, 254):
+        assert shell(container, f"exit {code}").status == code << 8
+    assert container.last_error is None
+
+
+def test_reason_of_what_returns_minus_one(shared: lxc.Container) -> None:
+    assert shell(shared, "exit 255").status == -1
+    assert "255" in shared.last_error.reason
 
 
 def test_attached_program_dies_with_its_container(running: lxc.Container) -> None:

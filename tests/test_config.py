@@ -155,6 +155,8 @@ def test_a_value_replaces_the_one_before(
     assert container.get_config_item(key) == once
 
 
+# An ordinary user's liblxc wants to map ids when it saves.
+@pytest.mark.containers
 @pytest.mark.parametrize(
     ("key", "value", "line"),
     [
@@ -221,6 +223,7 @@ def test_a_value_that_liblxc_refuses_is_false_and_the_old_one_is_back(
     assert container.get_config_item(key) == before
 
 
+@pytest.mark.containers
 @pytest.mark.parametrize(("key", "old", "value"), REFUSED)
 def test_a_refused_value_leaves_the_saved_configuration(
     container: lxc.Container, key: str, old: Any, value: Any

@@ -23,6 +23,8 @@ NewName = Callable[[], str]
 
 QUIET = lxc.LXC_CREATE_QUIET
 
+pytestmark = pytest.mark.containers
+
 
 class Subclass(lxc.Container):
     """A container whose constructor has other arguments, as programs write them."""
@@ -258,7 +260,7 @@ def test_destroying_a_running_container_is_false(shared: lxc.Container) -> None:
 def test_destroying_a_container_that_clones_build_on_is_false(
     own_path: str, new_name: NewName
 ) -> None:
-    container = create_busybox(new_name(), own_path)
+    container = create_bare(new_name(), own_path)
     clone = container.clone(new_name(), flags=lxc.LXC_CLONE_SNAPSHOT)
     assert clone
     assert container.destroy() is False
@@ -272,14 +274,15 @@ def test_destroying_a_container_that_clones_build_on_is_false(
 def test_a_clone_is_a_container_on_the_same_lxcpath(
     own_path: str, new_name: NewName
 ) -> None:
-    container = create_busybox(new_name(), own_path)
+    container = create_bare(new_name(), own_path)
+    Path(own_path, container.name, "rootfs", "kept").touch()
     name = new_name()
     clone = container.clone(name)
     assert type(clone) is lxc.Container
     assert (clone.name, clone.get_config_path()) == (name, own_path)
     assert clone.defined
     assert clone.get_config_item("lxc.uts.name") == name
-    assert Path(own_path, name, "rootfs", "bin", "busybox").exists()
+    assert Path(own_path, name, "rootfs", "kept").exists()
     assert container.defined
 
 
@@ -305,7 +308,7 @@ def test_an_overlay_clone_starts(own_path: str, new_name: NewName) -> None:
     clone = container.clone(
         new_name(), flags=lxc.LXC_CLONE_SNAPSHOT, bdevtype="overlayfs"
     )
-    assert clone.get_config_item("lxc.rootfs.path").startswith("overlay")
+    assert "/overlay/" in clone.get_config_item("lxc.rootfs.path")
     start_and_settle(clone)
     assert clone.running
 
@@ -359,7 +362,7 @@ def test_a_clone_after_clear_config_works_or_raises(
     own_path: str, new_name: NewName
 ) -> None:
     """With python3-lxc this is the end of the process."""
-    container = create_busybox(new_name(), own_path)
+    container = create_bare(new_name(), own_path)
     container.clear_config()
     try:
         clone = container.clone(new_name())
@@ -396,14 +399,15 @@ def test_a_clone_with_an_unknown_backing_store_leaves_nothing(
 def test_a_renamed_container_is_on_the_same_lxcpath(
     own_path: str, new_name: NewName
 ) -> None:
-    container = create_busybox(new_name(), own_path)
+    container = create_bare(new_name(), own_path)
+    Path(own_path, container.name, "rootfs", "kept").touch()
     name = new_name()
     renamed = container.rename(name)
     assert type(renamed) is lxc.Container
     assert (renamed.name, renamed.get_config_path()) == (name, own_path)
     assert renamed.defined
     assert os.listdir(own_path) == [name]
-    assert Path(own_path, name, "rootfs", "bin", "busybox").exists()
+    assert Path(own_path, name, "rootfs", "kept").exists()
 
 
 def test_the_renamed_container_of_a_subclass_is_a_plain_one(
@@ -428,7 +432,8 @@ def test_a_running_container_is_not_renamed(
 @pytest.fixture
 def snapped(own_path: str, new_name: NewName) -> lxc.Container:
     """A container with one snapshot, snap0."""
-    container = create_busybox(new_name(), own_path)
+    container = create_bare(new_name(), own_path)
+    Path(own_path, container.name, "rootfs", "kept").touch()
     assert container.snapshot() == "snap0"
     return container
 
@@ -492,7 +497,7 @@ def test_a_snapshot_is_restored_to_a_new_name(
 def test_a_snapshot_is_restored_in_place(
     snapped: lxc.Container, arguments: tuple[None, ...]
 ) -> None:
-    lost = Path(snapped.get_config_path(), snapped.name, "rootfs", "bin", "busybox")
+    lost = Path(snapped.get_config_path(), snapped.name, "rootfs", "kept")
     lost.unlink()
     assert snapped.snapshot_restore("snap0", *arguments) is True
     assert lost.exists()
@@ -513,7 +518,7 @@ def test_restoring_an_unknown_snapshot_in_place_keeps_the_container(
 ) -> None:
     assert snapped.snapshot_restore("snap7") is False
     assert snapped.defined
-    assert Path(snapped.get_config_path(), snapped.name, "rootfs", "bin").exists()
+    assert Path(snapped.get_config_path(), snapped.name, "rootfs", "kept").exists()
 
 
 def test_a_destroyed_snapshot_is_gone(snapped: lxc.Container) -> None:
@@ -818,6 +823,57 @@ def test_a_device_of_the_network_can_get_another_name(
     assert "other0" in shared.get_interfaces()
 
 
+def test_an_interface_is_not_added_when_ip_fails(
+    shared: lxc.Container, nic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executable(tmp_path / "ip", "exit 2")
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        assert shared.add_device_net(nic) is False
+    assert there(nic)
+
+
+@pytest.fixture
+def wireless(nic: str, tmp_path: Path) -> Iterator[str]:
+    """An interface that looks like a wireless one, whose phy is moved by a fake iw."""
+    directory = os.path.realpath(f"/sys/class/net/{nic}")
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", directory], check=True)
+    os.mkdir(f"{directory}/phy80211")
+    Path(directory, "phy80211", "name").write_text("phy7\n")
+    executable(
+        tmp_path / "iw",
+        f'test "$1 $2 $3 $4" = "phy phy7 set netns" && ip link set {nic} netns "$5"',
+    )
+    yield nic
+    # It went away with the interface, if that went into the container.
+    subprocess.run(["umount", directory], check=False, stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("name", [None, "wlan7"])
+def test_a_wireless_interface_is_added_with_iw(
+    name: str | None,
+    shared: lxc.Container,
+    wireless: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert shared.add_device_net(wireless, name) is True
+    assert (name or wireless) in shared.get_interfaces()
+
+
+def test_a_wireless_interface_is_not_added_when_iw_fails(
+    shared: lxc.Container,
+    wireless: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    executable(tmp_path / "iw", "exit 1")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert shared.add_device_net(wireless) is False
+    assert there(wireless)
+
+
 def test_what_is_no_interface_is_not_added(shared: lxc.Container) -> None:
     for name in ("none-such", "../lo", ""):
         assert shared.add_device_net(name) is False
@@ -919,9 +975,9 @@ def test_addresses_of_a_family(
 
 @pytest.mark.parametrize("family", ["", "ipv4", "INET", "inet4", 0, 99, -1])
 def test_an_unknown_family_is_a_value_error(
-    family: Any, shared: lxc.Container, stopped: lxc.Container
+    family: Any, shared: lxc.Container, tmp_path: Path
 ) -> None:
-    for container in (shared, stopped):
+    for container in (shared, lxc.Container("c", str(tmp_path))):
         with pytest.raises(ValueError, match="family"):
             container.get_ips(family=family, timeout=5)
 

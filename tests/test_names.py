@@ -97,8 +97,9 @@ NAMING = [
 def test_a_bad_new_name_is_a_value_error(
     method: str, arguments: tuple[str | None, ...], name: str, tmp_path: Path
 ) -> None:
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "config").touch()
     container = lxc.Container("c", str(tmp_path))
-    assert container.create()
     given = [name if argument is None else argument for argument in arguments]
     with pytest.raises(ValueError, match=r"."):
         getattr(container, method)(*given)
@@ -150,6 +151,7 @@ def test_a_running_container_is_found_however_its_path_is_written(
     assert shared.name in lxc.list_containers(defined=False, config_path=path)
 
 
+@pytest.mark.containers
 @spellings
 def test_a_clone_goes_to_the_normal_path(spelling: str, tmp_path: Path) -> None:
     for directory in ("a", "b"):
@@ -191,9 +193,10 @@ def test_without_an_lxcpath_it_is_the_default_one() -> None:
 
 def test_a_path_that_is_not_utf8_comes_back_as_it_was_given(tmp_path: Path) -> None:
     path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff")
-    os.mkdir(path)
+    os.makedirs(f"{path}/\udcfe")
+    Path(path, "\udcfe", "config").touch()
     container = lxc.Container("\udcfe", path)
-    assert container.create()
+    assert container.defined
     assert container.get_config_path() == path
     assert container.config_file_name == f"{path}/\udcfe/config"
     assert lxc.list_containers(config_path=path) == ("\udcfe",)

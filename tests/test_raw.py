@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 from collections.abc import Callable
@@ -17,6 +18,8 @@ import lxc
 _lxc = importlib.import_module("_lxc")
 
 NewName = Callable[[], str]
+
+pytestmark = pytest.mark.containers
 
 
 @pytest.fixture
@@ -134,7 +137,11 @@ def test_keys_are_lines(container: Any) -> None:
 
 
 def test_cgroup_items_keep_their_newlines(raw: Any) -> None:
-    assert raw.get_cgroup_item("cgroup.procs").endswith("\n")
+    for key in ("pids.max", "hugetlb.2MB.max"):
+        with contextlib.suppress(KeyError):
+            assert raw.get_cgroup_item(key).endswith("\n")
+            return
+    pytest.fail("this machine gives containers neither pids nor hugetlb limits")
 
 
 def test_a_running_item_keeps_its_newlines(raw: Any) -> None:
