@@ -20,7 +20,7 @@ TO_RUN_CONTAINERS=(
     lxc "?lxc-templates" "?apparmor" busybox-static dnsmasq-base iproute2 iptables rsync
     uidmap wget xz-utils
 )
-TO_TEST=(debootstrap mmdebstrap)
+TO_TEST=(mmdebstrap dpkg-dev debian-archive-keyring passwd)
 
 say() {
     printf '\n--- %s\n' "$*"

@@ -47,10 +47,12 @@ from ._lxc import (
     LXC_ATTACH_DROP_CAPABILITIES,
     LXC_ATTACH_KEEP_ENV,
     LXC_ATTACH_LSM_EXEC,
+    LXC_ATTACH_LSM_LABEL,
     LXC_ATTACH_LSM_NOW,
     LXC_ATTACH_MOVE_TO_CGROUP,
     LXC_ATTACH_NO_NEW_PRIVS,
     LXC_ATTACH_REMOUNT_PROC_SYS,
+    LXC_ATTACH_SETGROUPS,
     LXC_ATTACH_SET_PERSONALITY,
     LXC_ATTACH_TERMINAL,
     LXC_CLONE_KEEPBDEVTYPE,
@@ -59,7 +61,6 @@ from ._lxc import (
     LXC_CLONE_MAYBE_SNAPSHOT,
     LXC_CLONE_SNAPSHOT,
     LXC_CREATE_QUIET,
-    arch_to_personality,
     get_global_config_item,
 )
 from .errors import LXCError, find_reason
@@ -87,10 +88,12 @@ __all__ = [
     "LXC_ATTACH_DROP_CAPABILITIES",
     "LXC_ATTACH_KEEP_ENV",
     "LXC_ATTACH_LSM_EXEC",
+    "LXC_ATTACH_LSM_LABEL",
     "LXC_ATTACH_LSM_NOW",
     "LXC_ATTACH_MOVE_TO_CGROUP",
     "LXC_ATTACH_NO_NEW_PRIVS",
     "LXC_ATTACH_REMOUNT_PROC_SYS",
+    "LXC_ATTACH_SETGROUPS",
     "LXC_ATTACH_SET_PERSONALITY",
     "LXC_ATTACH_TERMINAL",
     "LXC_CLONE_KEEPBDEVTYPE",
@@ -139,6 +142,14 @@ class _Missing:
 
 
 MISSING = _Missing()
+
+
+def arch_to_personality(arch: Text) -> int:
+    """The personality of an architecture, as the personality= of attach takes it.
+
+    KeyError for a name that liblxc does not know.
+    """
+    return _lxc.arch_to_personality(arch)
 
 
 def attach_run_command(cmd: Text | list[Any] | tuple[Any, list[Any]]) -> int:
@@ -330,6 +341,14 @@ class Container(_lxc.Container):
                 f"a configuration value is a str or a list of str, not {value!r}"
             )
         ok = self._replace_config_item(key, values)
+        if (
+            ok
+            and os.fsencode(key).endswith(b".hwaddr")
+            and b"x" in os.fsencode(values[0])
+        ):
+            # liblxc fills the x of a pattern in at random, each time that it reads it:
+            # what is saved is what is in force.
+            self._replace_config_item(key, [super().get_config_item(key)])
         if not ok:
             self.last_error = LXCError(
                 "set_config_item", self.name, f"liblxc refuses {key!r} = {value!r}"
@@ -386,7 +405,10 @@ class Container(_lxc.Container):
         Return whether that was done.  liblxc changes the process's umask meanwhile.
         Wraps lxc_container.save_config.
         """
-        return self._note("save_config", super().save_config(path))
+        from ._create import no_empty_directory
+
+        with no_empty_directory(self.get_config_path(), self.name):
+            return self._note("save_config", super().save_config(path))
 
     def get_config_path(self) -> str:
         """The lxcpath, the directory in which the container's own is.
@@ -456,7 +478,7 @@ class Container(_lxc.Container):
 
     def clone(  # type: ignore[override]  # the raw call returns whether it worked
         self,
-        newname: Text | None,
+        newname: Text,
         config_path: Path | None = None,
         flags: int | None = 0,
         bdevtype: Text | None = None,
@@ -473,8 +495,7 @@ class Container(_lxc.Container):
         from ._create import removed_if_left
 
         path = config_path or self.get_config_path()
-        name = self.name if newname is None else newname
-        with removed_if_left(path, name):
+        with removed_if_left(path, newname):
             ok = super().clone(
                 newname,
                 path,
@@ -485,7 +506,7 @@ class Container(_lxc.Container):
                 hookargs,
             )
             if self._note("clone", ok):
-                return Container(name, path)
+                return Container(newname, path)
         return False
 
     def rename(self, new_name: Text) -> Container | Literal[False]:  # type: ignore[override]
@@ -594,7 +615,9 @@ class Container(_lxc.Container):
         for what is no state.  It looks every 20 ms: shorter states can be missed.
         Ctrl-C interrupts.  Wraps lxc_container.state, again and again.
         """
-        return self._note("wait", super().wait(state.upper(), timeout))
+        if isinstance(state, (str, bytes)):
+            state = state.upper()
+        return self._note("wait", super().wait(state, timeout))
 
     def attach(
         self,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import Container
 
-__all__ = ["create", "removed_if_left"]
+__all__ = ["create", "no_empty_directory", "removed_if_left"]
 
 
 def create(
@@ -184,3 +184,14 @@ def removed_if_left(path: Any, name: Any) -> Iterator[None]:
             os.path.join(directory, "partial")
         ):
             shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def no_empty_directory(path: str, name: str) -> Iterator[None]:
+    """save_config() makes the container's directory even to write elsewhere, or not."""
+    directory = os.path.join(path, name)
+    before = os.path.lexists(directory)
+    yield
+    if not before:
+        with contextlib.suppress(OSError):  # it is not empty: rightly so
+            os.rmdir(directory)

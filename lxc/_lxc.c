@@ -420,6 +420,14 @@ Container__open_later(PyObject *self, PyObject *args, PyObject *kwargs)
 
 /* --- Calls that say yes or no ------------------------------------------------- */
 
+/* liblxc crashes where there is no root filesystem to restore to. */
+static bool
+can_restore(struct lxc_container *c)
+{
+    return c->lxc_conf != NULL && c->is_defined(c) &&
+           c->get_config_item(c, "lxc.rootfs.path", NULL, 0) > 0;
+}
+
 /* Defines Container_name(): parse up to two texts, s and t, and make the call. */
 #define BOOL_METHOD(method, what, format, call, s_converter, t_converter, ...)         \
     static PyObject *Container_##method(PyObject *self, PyObject *args,                \
@@ -458,7 +466,7 @@ BOOL_METHOD(rename, CONFIG | UMASK | RELOAD, "O&", c->lxc_conf && c->rename(c, s
 BOOL_METHOD(snapshot_destroy, CONFIG | ADOPT, "O&", c->snapshot_destroy(c, s),
             name, text, "name")
 BOOL_METHOD(snapshot_restore, CONFIG | UMASK | RELOAD, "O&|O&",
-            c->lxc_conf && c->snapshot_restore(c, s, t),
+            can_restore(c) && c->snapshot_restore(c, s, t),
             name, optional_name, "name", "newname")
 // clang-format on
 
@@ -975,10 +983,10 @@ Container_clone(PyObject *self, PyObject *args, PyObject *kwargs)
     struct lxc_container *clone = NULL;
     int flags = 0;
 
-    if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "O&|O&O&O&O&O&O:clone", names, optional_name, &newname,
-            optional_lxcpath, &path, optional_int, &flags, optional_text, &bdevtype,
-            optional_text, &bdevdata, optional_size, &newsize, &hookargs))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&|O&O&O&O&O&O:clone", names, name,
+                                     &newname, optional_lxcpath, &path, optional_int,
+                                     &flags, optional_text, &bdevtype, optional_text,
+                                     &bdevdata, optional_size, &newsize, &hookargs))
         return NULL;
     if (hookargs != NULL && hookargs != Py_None) {
         if (!PyList_Check(hookargs) && !PyTuple_Check(hookargs)) {
@@ -1560,7 +1568,12 @@ static PyMethodDef module_functions[] = {
     {0},
 };
 
-/* liblxc #defines each of its enum members to itself, so newer ones can be tested for. */
+/* The values are the same in every liblxc; two are newer than the oldest headers. */
+#ifndef LXC_ATTACH_SETGROUPS
+#define LXC_ATTACH_LSM_LABEL 0x100000
+#define LXC_ATTACH_SETGROUPS 0x200000
+#endif
+
 static const struct {
     const char *name;
     long value;
@@ -1577,10 +1590,12 @@ static const struct {
     CONSTANT(LXC_ATTACH_DEFAULT),
     CONSTANT(LXC_ATTACH_DROP_CAPABILITIES),
     CONSTANT(LXC_ATTACH_LSM_EXEC),
+    CONSTANT(LXC_ATTACH_LSM_LABEL),
     CONSTANT(LXC_ATTACH_LSM_NOW),
     CONSTANT(LXC_ATTACH_MOVE_TO_CGROUP),
     CONSTANT(LXC_ATTACH_NO_NEW_PRIVS),
     CONSTANT(LXC_ATTACH_REMOUNT_PROC_SYS),
+    CONSTANT(LXC_ATTACH_SETGROUPS),
     CONSTANT(LXC_ATTACH_SET_PERSONALITY),
     CONSTANT(LXC_ATTACH_TERMINAL),
     CONSTANT(LXC_CLONE_KEEPBDEVTYPE),

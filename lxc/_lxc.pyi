@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, Protocol
 
-from typing_extensions import Self, TypeAlias
+from typing_extensions import Self, TypeAlias, disjoint_base
 
 class _HasFileno(Protocol):
     def fileno(self) -> int: ...
@@ -24,10 +24,12 @@ LXC_ATTACH_DEFAULT: Final[int]
 LXC_ATTACH_DROP_CAPABILITIES: Final[int]
 LXC_ATTACH_KEEP_ENV: Final[int]
 LXC_ATTACH_LSM_EXEC: Final[int]
+LXC_ATTACH_LSM_LABEL: Final[int]
 LXC_ATTACH_LSM_NOW: Final[int]
 LXC_ATTACH_MOVE_TO_CGROUP: Final[int]
 LXC_ATTACH_NO_NEW_PRIVS: Final[int]
 LXC_ATTACH_REMOUNT_PROC_SYS: Final[int]
+LXC_ATTACH_SETGROUPS: Final[int]
 LXC_ATTACH_SET_PERSONALITY: Final[int]
 LXC_ATTACH_TERMINAL: Final[int]
 LXC_CLONE_KEEPBDEVTYPE: Final[int]
@@ -37,6 +39,7 @@ LXC_CLONE_MAYBE_SNAPSHOT: Final[int]
 LXC_CLONE_SNAPSHOT: Final[int]
 LXC_CREATE_QUIET: Final[int]
 
+@disjoint_base
 class Container:
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
     def __init__(self, name: _Text, config_path: _Path | None = None) -> None: ...
@@ -104,7 +107,7 @@ class Container:
     def clear_config_item(self, key: _Text) -> bool: ...
     def clone(
         self,
-        newname: _Text | None,
+        newname: _Text,
         config_path: _Path | None = None,
         flags: int | None = 0,
         bdevtype: _Text | None = None,

@@ -686,7 +686,7 @@ can_attach(const struct held *held)
 
     WITHOUT_GIL(state = c->state(c));
     if (state == NULL || strcmp(state, "STOPPED") == 0) {
-        because("it is not running");
+        because(c->is_defined(c) ? "it is not running" : "it is not defined");
         return false;
     }
     /* liblxc would join the cgroup and never come back. */

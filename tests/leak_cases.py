@@ -725,7 +725,9 @@ def main(name: str, path: str, running: str, stopped: str) -> None:
     }
     if case.fails:
         fails = case.fails
-        found["fails"] = measure(lambda: attempt(fails), 10, names)
+        found["fails"] = measure(
+            lambda: attempt(fails), max(10, case.times // 2), names
+        )
     if case.bad:
 
         def refuse_all() -> None:
