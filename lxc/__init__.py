@@ -52,8 +52,8 @@ from ._lxc import (
     LXC_ATTACH_MOVE_TO_CGROUP,
     LXC_ATTACH_NO_NEW_PRIVS,
     LXC_ATTACH_REMOUNT_PROC_SYS,
-    LXC_ATTACH_SETGROUPS,
     LXC_ATTACH_SET_PERSONALITY,
+    LXC_ATTACH_SETGROUPS,
     LXC_ATTACH_TERMINAL,
     LXC_CLONE_KEEPBDEVTYPE,
     LXC_CLONE_KEEPMACADDR,
@@ -405,10 +405,10 @@ class Container(_lxc.Container):
         Return whether that was done.  liblxc changes the process's umask meanwhile.
         Wraps lxc_container.save_config.
         """
-        from ._create import no_empty_directory
+        from ._create import no_empty_directory, save
 
         with no_empty_directory(self.get_config_path(), self.name):
-            return self._note("save_config", super().save_config(path))
+            return self._note("save_config", save(self, super(), path))
 
     def get_config_path(self) -> str:
         """The lxcpath, the directory in which the container's own is.
@@ -538,18 +538,7 @@ class Container(_lxc.Container):
 
         Return whether that was done.  Wraps lxc_container.snapshot_restore.
         """
-        known = self.defined and os.fsdecode(name) in (
-            s[0] for s in self.snapshot_list()
-        )
-        if known or not self.defined:
-            return self._note(
-                "snapshot_restore", super().snapshot_restore(name, newname)
-            )
-        # liblxc destroys the container first.
-        self.last_error = LXCError(
-            "snapshot_restore", self.name, f"there is no snapshot {name!r}"
-        )
-        return False
+        return self._note("snapshot_restore", super().snapshot_restore(name, newname))
 
     def snapshot_destroy(self, name: Text) -> bool:
         """Remove a snapshot; return whether it was.
@@ -758,10 +747,13 @@ def list_containers(
     is not there.  A picture of a moment: what is broken says so when it is first used.
     Wraps list_all_containers, list_active_containers and list_defined_containers.
     """
-    if config_path and not os.path.exists(config_path):
-        return ()
+    if config_path:
+        try:
+            os.stat(config_path)
+        except OSError:
+            return ()
     try:
-        names = _lxc.list_containers(bool(active), bool(defined), config_path or None)
+        names = _lxc.list_containers(active, defined, config_path or None)
     except ValueError:
         return ()
     if not as_object:

@@ -420,12 +420,34 @@ Container__open_later(PyObject *self, PyObject *args, PyObject *kwargs)
 
 /* --- Calls that say yes or no ------------------------------------------------- */
 
-/* liblxc crashes where there is no root filesystem to restore to. */
 static bool
-can_restore(struct lxc_container *c)
+has_snapshot(struct lxc_container *c, const char *snapshot)
 {
-    return c->lxc_conf != NULL && c->is_defined(c) &&
-           c->get_config_item(c, "lxc.rootfs.path", NULL, 0) > 0;
+    struct lxc_snapshot *snapshots = NULL;
+    const int n = c->snapshot_list(c, &snapshots);
+    bool found = false;
+
+    for (int i = 0; i < n; i++) {
+        found = found || strcmp(snapshots[i].name, snapshot) == 0;
+        snapshots[i].free(&snapshots[i]);
+    }
+    free(snapshots);
+    return found;
+}
+
+/* liblxc crashes where there is no root filesystem to restore to, and destroys the
+ * container before it looks for the snapshot. */
+static bool
+restore(struct lxc_container *c, const char *snapshot, const char *newname)
+{
+    if (c->lxc_conf == NULL || !c->is_defined(c) ||
+        c->get_config_item(c, "lxc.rootfs.path", NULL, 0) <= 0)
+        return false;
+    if (!has_snapshot(c, snapshot)) {
+        because("there is no snapshot '%s'", snapshot);
+        return false;
+    }
+    return c->snapshot_restore(c, snapshot, newname);
 }
 
 /* Defines Container_name(): parse up to two texts, s and t, and make the call. */
@@ -466,7 +488,7 @@ BOOL_METHOD(rename, CONFIG | UMASK | RELOAD, "O&", c->lxc_conf && c->rename(c, s
 BOOL_METHOD(snapshot_destroy, CONFIG | ADOPT, "O&", c->snapshot_destroy(c, s),
             name, text, "name")
 BOOL_METHOD(snapshot_restore, CONFIG | UMASK | RELOAD, "O&|O&",
-            can_restore(c) && c->snapshot_restore(c, s, t),
+            restore(c, s, t),
             name, optional_name, "name", "newname")
 // clang-format on
 
@@ -928,6 +950,30 @@ Container_set_config_path(PyObject *self, PyObject *args, PyObject *kwargs)
 
 /* --- Life and death ----------------------------------------------------------- */
 
+struct create {
+    struct lxc_container *c;
+    const char *template, *bdevtype;
+    struct bdev_specs *specs;
+    int flags;
+    char **argv;
+};
+
+/* In a child: liblxc crashes where a template removes the configuration, and its umask
+ * and ignored signals are nobody else's there. */
+static void
+create_now(void *argument, int fd)
+{
+    const struct create *create = argument;
+    struct lxc_container *c = create->c;
+
+    default_signals();
+    say(fd, SAID_RETURNED,
+        c->create(c, create->template, create->bdevtype, create->specs, create->flags,
+                  create->argv),
+        0);
+    _exit(EXIT_SUCCESS);
+}
+
 static PyObject *
 Container_create(PyObject *self, PyObject *args, PyObject *kwargs)
 {
@@ -937,8 +983,10 @@ Container_create(PyObject *self, PyObject *args, PyObject *kwargs)
     STRINGS argv = NULL;
     struct bdev_specs specs;
     unsigned long long fssize = 0;
+    struct child child;
+    struct message message = {0};
     int flags = 0;
-    bool ok;
+    bool heard;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&O&O&O&O:create", names,
                                      optional_text, &template, optional_int, &flags,
@@ -955,7 +1003,7 @@ Container_create(PyObject *self, PyObject *args, PyObject *kwargs)
             "'%s' is no template: give a name such as busybox, or an absolute path", t);
         return NULL;
     }
-    HELD held = hold(self, ALONE | UMASK | ADOPT);
+    HELD held = hold(self, ALONE | ADOPT);
     if (held.c == NULL)
         return NULL;
     struct lxc_container *c = held.c;
@@ -964,11 +1012,21 @@ Container_create(PyObject *self, PyObject *args, PyObject *kwargs)
     specs.fssize = fssize;
     char *none[] = {NULL};
     char **values = argv != NULL ? argv : none;
-    WITHOUT_GIL(ok = c->create(c, t, b, &specs, flags, values));
+    struct create create = {c, t, b, &specs, flags, values};
+    if (!child_fork(&child, create_now, &create, false))
+        return NULL;
+    heard = child_outlive(&child, &message);
+    child_reap(&child);
+    /* What the child made of its copy is on disk. */
+    c->clear_config(c);
     read_stamp(c->configfile, &held.self->file);
-    held.self->unsaved = !ok;
-    held.self->cleared = false;
-    return PyBool_FromLong(ok);
+    WITHOUT_GIL(if (c->is_defined(c)) c->load_config(c, NULL));
+    held.self->unsaved = held.self->cleared = false;
+    if (PyErr_Occurred())
+        return NULL;
+    if (!heard)
+        because("the process that was to create it was killed");
+    return PyBool_FromLong(heard && message.value);
 }
 
 static PyObject *

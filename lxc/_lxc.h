@@ -201,6 +201,9 @@ bool hear(int fd, struct message *message); /* false if there is nothing to hear
  * Python meanwhile.  With hooks, Python may run in a descendant of the child. */
 bool child_fork(struct child *child, void (*body)(void *, int), void *argument,
                 bool hooks);
+/* Wait for the child's one message, or its end, whatever signals there are; an
+ * exception from a signal handler is left pending.  Whether it said something. */
+bool child_outlive(struct child *child, struct message *message);
 void child_reap(struct child *child);
 bool child_gone(const struct child *child);
 

@@ -239,6 +239,14 @@ child_hear_quietly(struct child *child, struct message *message, double seconds)
     return heard > 0;
 }
 
+bool
+child_outlive(struct child *child, struct message *message)
+{
+    int heard = child_hear(child, message, -1);
+
+    return heard < 0 ? child_hear_quietly(child, message, 1e9) : heard > 0;
+}
+
 /* --- The terminal ------------------------------------------------------------- */
 
 /* A terminal that a child is given and that is taken back from it. */

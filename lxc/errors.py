@@ -60,6 +60,7 @@ NEEDS_STOPPED = frozenset(
         "start",
     )
 )
+WRITES = frozenset(("clone", "create", "rename", "save_config", "snapshot"))
 NEEDS_DEFINITION = NEEDS_STOPPED - {"create"} | {"snapshot_destroy"}
 
 
@@ -79,8 +80,15 @@ def _look(container: Container, operation: str) -> str:
     if operation == "destroy" and container.snapshot_list():
         return "it has snapshots: destroy these first"
     path = container.get_config_path()
+    if operation in WRITES and os.path.isdir(path) and free_bytes(path) < 1 << 16:
+        return f"the disk of {path} is full"
     if os.geteuid() != 0 and not os.access(path, os.W_OK):
         return f"no permission to write to {path}"
     if not container.controllable:
         return "no permission to control it"
     return "liblxc refused, and gave no reason"
+
+
+def free_bytes(path: str) -> int:
+    status = os.statvfs(path)
+    return status.f_bavail * status.f_frsize

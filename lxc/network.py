@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, overload
@@ -14,6 +15,7 @@ __all__ = ["ContainerNetwork", "ContainerNetworkList"]
 
 OWN_ATTRIBUTES = frozenset(("container", "index", "props"))
 # What is cleared by clearing the item; the others are set to an empty value.
+HIGHEST = 1000  # no interface has a number above
 LISTS = frozenset(("ipv4", "ipv6", "ipv4.address", "ipv6.address"))
 
 
@@ -106,18 +108,35 @@ class ContainerNetworkList:
     def __getitem__(
         self, index: int | slice
     ) -> ContainerNetwork | list[ContainerNetwork]:
-        count = len(self)
+        numbers = self._numbers()
         if isinstance(index, slice):
-            return [ContainerNetwork(self.container, i) for i in range(count)[index]]
+            return [ContainerNetwork(self.container, n) for n in numbers[index]]
         wanted = operator.index(index)
-        if wanted == count:
+        if wanted == len(numbers):
             self.add("empty")  # a type that liblxc takes, until it is given its own
-            return ContainerNetwork(self.container, wanted)
+            return ContainerNetwork(self.container, self._numbers()[wanted])
+        return ContainerNetwork(self.container, self._number(wanted))
+
+    def _numbers(self) -> list[int]:
+        """liblxc's own numbers of the interfaces, between which there may be gaps."""
+        numbers: list[int] = []
+        missing = len(self)
+        for number in range(HIGHEST):
+            if not missing:
+                break
+            with contextlib.suppress(KeyError):
+                self.container.get_keys(f"lxc.net.{number}")
+                numbers.append(number)
+                missing -= 1
+        return numbers
+
+    def _number(self, index: int) -> int:
+        numbers = self._numbers()
         try:
-            return ContainerNetwork(self.container, range(count)[wanted])
+            return numbers[operator.index(index)]
         except IndexError:
             raise IndexError(
-                f"there is no network interface {wanted}, only {count}"
+                f"there is no network interface {index}, only {len(numbers)}"
             ) from None
 
     def __iter__(self) -> Iterator[ContainerNetwork]:
@@ -139,18 +158,16 @@ class ContainerNetworkList:
 
     def add(self, network_type: str) -> bool:
         """Add an interface of a type such as "veth"; return whether liblxc took it."""
-        return self.container.set_config_item(f"lxc.net.{len(self)}.type", network_type)
+        numbers = self._numbers()
+        number = numbers[-1] + 1 if numbers else 0
+        return self.container.set_config_item(f"lxc.net.{number}.type", network_type)
 
     def remove(self, index: int) -> bool:
         """Remove the interface at an index; IndexError if there is none.
 
         Wraps lxc_container.clear_config_item.
         """
-        count = len(self)
-        wanted = operator.index(index)
-        if not -count <= wanted < count:
-            raise IndexError(f"there is no network interface {wanted}, only {count}")
-        return self.container.clear_config_item(f"lxc.net.{wanted % count}")
+        return self.container.clear_config_item(f"lxc.net.{self._number(index)}")
 
     def __repr__(self) -> str:
         return repr(self[:])
