@@ -405,10 +405,10 @@ class Container(_lxc.Container):
         Return whether that was done.  liblxc changes the process's umask meanwhile.
         Wraps lxc_container.save_config.
         """
-        from ._create import no_empty_directory, save
+        from ._create import no_empty_directory
 
         with no_empty_directory(self.get_config_path(), self.name):
-            return self._note("save_config", save(self, super(), path))
+            return self._note("save_config", super().save_config(path))
 
     def get_config_path(self) -> str:
         """The lxcpath, the directory in which the container's own is.

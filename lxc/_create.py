@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import Container
 
-__all__ = ["create", "no_empty_directory", "removed_if_left", "save"]
+__all__ = ["create", "no_empty_directory", "removed_if_left"]
 
 
 def create(
@@ -40,12 +40,12 @@ def create(
     check_text(template, "template")
     check_text(bdevtype, "bdevtype")
     if template is None:
-        return save(container, raw, None)
+        return bool(raw.save_config())
     check_template(template)
     if container.running or has_rootfs(container):
         return False
     with undone_on_failure(container, raw) as attempt:
-        attempt.ok = (attempt.defined or save(container, raw, None)) and raw.create(
+        attempt.ok = (attempt.defined or raw.save_config()) and raw.create(
             template, flags, bdevtype or None, fssize, arguments
         )
     return bool(attempt.ok)
@@ -111,7 +111,7 @@ def undone_on_failure(container: Container, raw: Any) -> Iterator[Attempt]:
             raw.save_config(memory)
         with directory_aside(directory, attempt):
             try:
-                if memory and not attempt.defined and save(container, raw, None):
+                if memory and not attempt.defined and raw.save_config():
                     shutil.copyfile(container.config_file_name, memory)
                 yield attempt
             finally:
@@ -195,35 +195,3 @@ def no_empty_directory(path: str, name: str) -> Iterator[None]:
     if not before:
         with contextlib.suppress(OSError):  # it is not empty: rightly so
             os.rmdir(directory)
-
-
-def save(container: Container, raw: Any, path: Any) -> bool:
-    """save_config(), which with liblxc is a success on a full disk as well.
-
-    So what the file holds is compared with what it should, and the old one put back.
-    """
-    check_text(path, "path")
-    file = path or container.config_file_name
-    before = read(file)
-    if not raw.save_config(path):
-        return False
-    with os.fdopen(os.memfd_create("config"), "rb") as whole:
-        if not raw.save_config(f"/proc/self/fd/{whole.fileno()}"):
-            return True  # it cannot be compared
-        if read(file) == whole.read():
-            return True
-    if before is not None:
-        with open(file, "wb") as old:
-            old.write(before)
-    else:
-        with contextlib.suppress(OSError):
-            os.unlink(file)
-    return False
-
-
-def read(file: Any) -> bytes | None:
-    try:
-        with open(file, "rb") as content:
-            return content.read()
-    except OSError:
-        return None

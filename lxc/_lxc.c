@@ -24,6 +24,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/personality.h>
 #include <unistd.h>
 
@@ -901,6 +902,83 @@ Container_load_config(PyObject *self, PyObject *args, PyObject *kwargs)
     return PyBool_FromLong(ok);
 }
 
+/* The whole of a file, or NULL. */
+static char *
+read_file(const char *path, size_t *length)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct stat status;
+    char *content = NULL;
+    ssize_t got = 0;
+
+    *length = 0;
+    if (fd < 0)
+        return NULL;
+    if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode) &&
+        (content = malloc((size_t)status.st_size + 1)) != NULL)
+        while (*length < (size_t)status.st_size &&
+               (got = read(fd, content + *length, (size_t)status.st_size - *length)) >
+                   0)
+            *length += (size_t)got;
+    close(fd);
+    return content;
+}
+
+static void
+put_back(const char *path, const char *content, size_t length)
+{
+    int fd;
+
+    if (content == NULL) {
+        unlink(path);
+        return;
+    }
+    /* There is room: the file had it before. */
+    fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+    while (fd >= 0 && length > 0) {
+        ssize_t done = write(fd, content, length);
+
+        if (done <= 0)
+            break;
+        content += done;
+        length -= (size_t)done;
+    }
+    if (fd >= 0)
+        close(fd);
+}
+
+/* liblxc does not notice a full disk: compare what the file holds with what it should,
+ * and put the old one back. */
+static bool
+save_whole(struct lxc_container *c, const char *path)
+{
+    const char *file = path != NULL ? path : c->configfile;
+    size_t old_length, is_length, should_length;
+    char *old = read_file(file, &old_length), *is, *should, memory[32];
+    int fd;
+    bool ok = c->save_config(c, path);
+
+    if (ok && (fd = memfd_create("config", MFD_CLOEXEC)) >= 0) {
+        snprintf(memory, sizeof(memory), "/proc/self/fd/%d", fd);
+        if (c->save_config(c, memory)) {
+            is = read_file(file, &is_length);
+            should = read_file(memory, &should_length);
+            /* What is no regular file, such as /dev/stdout, cannot be compared. */
+            ok = is == NULL || should == NULL ||
+                 (is_length == should_length && memcmp(is, should, is_length) == 0);
+            if (!ok) {
+                because("%s could not be written whole: is the disk full?", file);
+                put_back(file, old, old_length);
+            }
+            free(is);
+            free(should);
+        }
+        close(fd);
+    }
+    free(old);
+    return ok;
+}
+
 static PyObject *
 Container_save_config(PyObject *self, PyObject *args, PyObject *kwargs)
 {
@@ -917,7 +995,7 @@ Container_save_config(PyObject *self, PyObject *args, PyObject *kwargs)
     struct lxc_container *c = held.c;
     const char *s = c_str(path);
 
-    WITHOUT_GIL(ok = c->save_config(c, s));
+    WITHOUT_GIL(ok = save_whole(c, s));
     if (ok && s == NULL) {
         read_stamp(c->configfile, &held.self->file);
         held.self->unsaved = held.self->cleared = false;

@@ -451,8 +451,10 @@ Container_start(PyObject *self, PyObject *args, PyObject *kwargs)
         because("the process that was to start it was killed");
         Py_RETURN_FALSE;
     }
-    if (!daemonize)
-        ((Container *)self)->error_num = message.extra;
+    if (!daemonize && message.value) /* liblxc leaves a wait status there */
+        ((Container *)self)->error_num = WIFSIGNALED(message.extra)
+                                             ? 128 + WTERMSIG(message.extra)
+                                             : WEXITSTATUS(message.extra);
     return PyBool_FromLong(message.value);
 }
 
