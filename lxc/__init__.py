@@ -570,6 +570,8 @@ class Container(_lxc.Container):
     def stop(self) -> bool:
         """Kill the container; True also when it is stopped already.
 
+        The kernel lets its init end only when the processes that attach() made are
+        reaped: wait for those first, or stop() waits for you.
         Wraps lxc_container.stop.
         """
         return self._note("stop", super().stop())

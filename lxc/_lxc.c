@@ -955,6 +955,7 @@ save_whole(struct lxc_container *c, const char *path)
     const char *file = path != NULL ? path : c->configfile;
     size_t old_length, is_length, should_length;
     char *old = read_file(file, &old_length), *is, *should, memory[32];
+    const bool existed = access(file, F_OK) == 0;
     int fd;
     bool ok = c->save_config(c, path);
 
@@ -968,7 +969,8 @@ save_whole(struct lxc_container *c, const char *path)
                  (is_length == should_length && memcmp(is, should, is_length) == 0);
             if (!ok) {
                 because("%s could not be written whole: is the disk full?", file);
-                put_back(file, old, old_length);
+                if (old != NULL || !existed)
+                    put_back(file, old, old_length);
             }
             free(is);
             free(should);

@@ -188,6 +188,8 @@ def test_a_raw_function_has_one_argument(name: str) -> None:
 
 @pytest.mark.parametrize("container", [lxc.Container, _lxc.Container])
 def test_the_constructor_has_its_keywords(container: Any) -> None:
+    if container is _lxc.Container and sys.version_info < (3, 10):
+        pytest.skip("CPython 3.9 drops the signature of a class that C makes")
     assert keywords(container) == "name, config_path="
 
 
