@@ -78,8 +78,11 @@ def adopt_environment() -> None:
     variables = dict(
         entry.split("=", 1) for entry in _lxc._environment() if "=" in entry[1:]
     )
-    os.environ.clear()
-    os.environ.update(variables)
+    for name in set(os.environ) - set(variables):
+        del os.environ[name]
+    for name, value in variables.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
 
 
 def flush() -> None:
