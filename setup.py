@@ -82,7 +82,7 @@ class build_with_liblxc(build_ext):
 
 
 macros = []
-compile_args = ["-std=gnu11", "-fvisibility=hidden"]
+compile_args = ["-std=gnu11", "-fvisibility=hidden", "-fno-exceptions"]
 link_args = []
 options = {
     # Objects made with other switches are never reused.

@@ -21,6 +21,7 @@
 #include <stdint.h>
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <termios.h>
 
 /* --- Memory and the GIL ------------------------------------------------------- */
 
@@ -79,8 +80,9 @@ struct lock {
     unsigned long generation; /* of the process: a forked child finds an older one */
     int users;                /* SHARED and CONFIG holders */
     bool config, alone;
-    bool wanted;  /* somebody waits for ALONE: newcomers let him in */
-    bool forking; /* the holder is making a fork himself, and knows what he holds */
+    pthread_t owner; /* of CONFIG or ALONE */
+    bool wanted;     /* somebody waits for ALONE: newcomers let him in */
+    bool forking;    /* the holder is making a fork himself, and knows what he holds */
 };
 
 bool prepare_locks(void);
@@ -204,6 +206,7 @@ bool child_fork(struct child *child, void (*body)(void *, int), void *argument,
 /* Wait for the child's one message, or its end, whatever signals there are; an
  * exception from a signal handler is left pending.  Whether it said something. */
 bool child_outlive(struct child *child, struct message *message);
+void child_kill(const struct child *child, int number);
 void child_reap(struct child *child);
 bool child_gone(const struct child *child);
 
@@ -216,6 +219,16 @@ int await(int fd, double seconds);
 void default_signals(void);
 void block_signals(sigset_t *old);
 void restore_signals(const sigset_t *old);
+
+/* A terminal that a child is given and that is taken back from it. */
+struct terminal {
+    int fd; /* -1: there is none to give */
+    pid_t group;
+    struct termios settings;
+};
+
+struct terminal terminal_of(int fd);
+void terminal_take_back(const struct terminal *terminal);
 
 double monotonic(void);
 void nap(double seconds);

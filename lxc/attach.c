@@ -62,13 +62,15 @@ run_command(void *payload)
 {
     const struct call *call = payload;
     const char *program = PyBytes_AsString(call->program);
+    int error;
 
     begin(call);
     default_signals();
     execvp(program, call->argv);
-    say(call->report, SAID_NO_EXEC, errno, 0);
+    error = errno;
+    say(call->report, SAID_NO_EXEC, error, 0);
     /* As shells have it, on every liblxc. */
-    return errno == ENOENT || errno == ENOTDIR ? 127 : 126;
+    return error == ENOENT || error == ENOTDIR ? 127 : 126;
 }
 
 static int
@@ -239,11 +241,11 @@ id(PyObject *arg, void *result)
 {
     if (arg == Py_None)
         return 1;
-    long value = PyLong_AsLong(arg);
+    long long value = PyLong_AsLongLong(arg);
     if (value == -1 && PyErr_Occurred())
         return 0;
-    if (value < -1 || value > UINT32_MAX - 1L) {
-        PyErr_Format(PyExc_ValueError, "%ld is no user or group number", value);
+    if (value < -1 || value > (long long)UINT32_MAX - 1) {
+        PyErr_Format(PyExc_ValueError, "%lld is no user or group number", value);
         return 0;
     }
     *(uid_t *)result = (uid_t)value; /* gid_t is the same */
@@ -511,7 +513,7 @@ survives_attach(struct held *held, struct call *call)
     while (await(child.fd, 0.1) == 0 && !child_gone(&child))
         ;
     hear(child.fd, &message);
-    kill(child.pid, SIGKILL);
+    child_kill(&child, SIGKILL);
     child_reap(&child);
     return message.value == 0 && !PyErr_Occurred();
 }
@@ -621,7 +623,7 @@ end_program(struct program *program)
         end += 0.15;
     }
     if (program->helper.pid > 0 && !program->ended)
-        kill(program->helper.pid, SIGKILL);
+        child_kill(&program->helper, SIGKILL);
     PyErr_Restore(type, value, traceback);
 }
 
@@ -758,6 +760,9 @@ Container_attach_wait(PyObject *self, PyObject *args, PyObject *kwargs)
     if (!can_attach(&held))
         return PyLong_FromLong(-1);
     if (goes_to_a_child(&held, &call)) {
+        const struct terminal terminal = terminal_of(
+            call.options.attach_flags & LXC_ATTACH_TERMINAL ? STDIN_FILENO : -1);
+
         ok = attach_forked(&held, &call, &program);
         let_go(&held);
         if (!ok)
@@ -766,6 +771,7 @@ Container_attach_wait(PyObject *self, PyObject *args, PyObject *kwargs)
         if (ok)
             status = verdict(&program, &call);
         child_reap(&program.helper);
+        terminal_take_back(&terminal); /* liblxc's is raw while it is in use */
         return ok ? PyLong_FromLong(status) : NULL;
     }
     if (!socket_pair(reports))

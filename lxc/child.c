@@ -188,6 +188,14 @@ child_gone(const struct child *child)
 }
 
 void
+child_kill(const struct child *child, int number)
+{
+    /* One that somebody else has reaped may be another process by now. */
+    if (!child_gone(child))
+        kill(child->pid, number);
+}
+
+void
 child_reap(struct child *child)
 {
     const pid_t pid = child->pid;
@@ -249,14 +257,7 @@ child_outlive(struct child *child, struct message *message)
 
 /* --- The terminal ------------------------------------------------------------- */
 
-/* A terminal that a child is given and that is taken back from it. */
-struct terminal {
-    int fd; /* -1: there is none to give */
-    pid_t group;
-    struct termios settings;
-};
-
-static struct terminal
+struct terminal
 terminal_of(int fd)
 {
     struct terminal terminal = {.fd = -1, .group = getpgrp()};
@@ -277,7 +278,7 @@ terminal_give(const struct terminal *terminal)
 }
 
 /* In the parent, when the child is gone. */
-static void
+void
 terminal_take_back(const struct terminal *terminal)
 {
     sigset_t old;
@@ -359,8 +360,15 @@ start_in_foreground(void *argument, int fd)
             kill(monitor, SIGKILL);
             _exit(EXIT_SUCCESS);
         }
-        if (number == SIGCHLD && waitpid(monitor, NULL, WNOHANG) != 0)
-            _exit(EXIT_SUCCESS); /* it has said how it ended */
+        if (number == SIGCHLD) {
+            int status = 0;
+            pid_t got = waitpid(monitor, &status, WNOHANG | WUNTRACED);
+
+            if (got == monitor && WIFSTOPPED(status)) /* nobody would wake it */
+                kill(monitor, SIGCONT);
+            else if (got != 0)
+                _exit(EXIT_SUCCESS); /* it has said how it ended */
+        }
     }
 }
 
@@ -376,25 +384,31 @@ stop_now(void *argument, int fd)
 /* A signal handler raised an exception during a start: leave the container in a
  * definite state, which is running if it is almost there, else stopped. */
 static void
-start_interrupted(struct lxc_container *c, struct child *child, bool daemonize)
+start_interrupted(PyObject *self, struct child *child, bool daemonize)
 {
     struct message message;
     struct child stopper;
 
     if (!daemonize) {
-        kill(child->pid, SIGTERM);
+        child_kill(child, SIGTERM);
         child_hear_quietly(child, &message, 5);
-        kill(child->pid, SIGKILL);
+        child_kill(child, SIGKILL);
         return;
     }
     if (child_hear_quietly(child, &message, 0.15))
         return;
-    kill(child->pid, SIGKILL);
+    child_kill(child, SIGKILL);
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
-    if (child_fork(&stopper, stop_now, c, false)) {
+    bool forked = false;
+    {
+        HELD held = hold(self, SHARED);
+        if (held.c != NULL)
+            forked = child_fork(&stopper, stop_now, held.c, false);
+    }
+    if (forked) {
         child_hear_quietly(&stopper, &message, 5);
-        kill(stopper.pid, SIGKILL);
+        child_kill(&stopper, SIGKILL);
         child_reap(&stopper);
     }
     PyErr_Clear();
@@ -442,7 +456,7 @@ Container_start(PyObject *self, PyObject *args, PyObject *kwargs)
         return NULL;
     heard = child_hear(&child, &message, -1);
     if (heard < 0)
-        start_interrupted(c, &child, daemonize);
+        start_interrupted(self, &child, daemonize);
     child_reap(&child);
     terminal_take_back(&start.terminal);
     if (heard < 0)
@@ -521,7 +535,7 @@ Container_console(PyObject *self, PyObject *args, PyObject *kwargs)
         return NULL;
     heard = child_hear(&child, &message, -1);
     if (heard <= 0)
-        kill(child.pid, SIGKILL);
+        child_kill(&child, SIGKILL);
     child_reap(&child);
     terminal_take_back(&console.terminal);
     if (heard < 0)

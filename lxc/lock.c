@@ -94,13 +94,16 @@ grab(struct lock *lock, enum hold_mode mode, bool wanting)
         if (lock->alone || lock->users > 0)
             return false;
         lock->alone = true;
+        lock->owner = pthread_self();
         return true;
     }
     if (lock->alone || (lock->wanted && !wanting) || (mode == CONFIG && lock->config))
         return false;
     lock->users++;
-    if (mode == CONFIG)
+    if (mode == CONFIG) {
         lock->config = true;
+        lock->owner = pthread_self();
+    }
     return true;
 }
 
@@ -137,11 +140,19 @@ wait_slice(struct lock *lock, enum hold_mode mode)
 bool
 lock_take(struct lock *lock, enum hold_mode mode)
 {
-    bool taken;
+    bool taken, mine;
 
     pthread_mutex_lock(&lock->mutex);
     taken = grab(lock, mode, false);
+    mine = !taken && (lock->config || lock->alone) &&
+           pthread_equal(lock->owner, pthread_self());
     pthread_mutex_unlock(&lock->mutex);
+    if (mine) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "the container is busy with the call that this signal handler "
+                        "interrupted");
+        return false;
+    }
     while (!taken) {
         WITHOUT_GIL(taken = wait_slice(lock, mode));
         if (!taken && PyErr_CheckSignals() < 0)

@@ -1196,3 +1196,8 @@ def test_attached_program_survives_its_caller(shared: lxc.Container) -> None:
         assert alive(pid)
     finally:
         os.kill(pid, signal.SIGKILL)
+
+
+def test_attach_of_a_missing_program_ends_with_127(shared: lxc.Container) -> None:
+    pid = shared.attach(lxc.attach_run_command, ["/none-such"])
+    assert os.WEXITSTATUS(os.waitpid(pid, 0)[1]) == 127

@@ -8,9 +8,11 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import run_python
 from support import Program, alive, children, process_status, run, wait_until
 
 import lxc
@@ -534,3 +536,31 @@ def test_interrupt_in_this_process_leaves_nothing(running: lxc.Container) -> Non
         signal.signal(signal.SIGINT, old)
     assert children() == []
     assert process_status(running.init_pid)
+
+
+def test_handler_that_needs_the_busy_object_is_told_so(
+    lxcpath: str, new_name: Callable[[], str], tmp_path: Path
+) -> None:
+    """It runs in the thread whose call it would wait for: for ever."""
+    template = tmp_path / "slow"
+    template.write_text("#!/bin/sh\nsleep 1\nexit 1\n")
+    template.chmod(0o755)
+    done = run_python(
+        """
+import signal, sys, lxc
+container = lxc.Container(sys.argv[1], sys.argv[2])
+caught = []
+def handler(*_):
+    try:
+        container.state
+    except RuntimeError as error:
+        caught.append("busy" in str(error))
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.3)
+print(container.create(sys.argv[3]), caught)
+""",
+        new_name(),
+        lxcpath,
+        str(template),
+    )
+    assert done.stdout == "False [True]\n", done.stderr
