@@ -456,7 +456,7 @@ class Container(_lxc.Container):
         flags is 0 or LXC_CREATE_QUIET, bdevtype the kind of storage and fssize its size
         in bytes.  Without a template only the configuration is written.
         Return whether it was made; a failure leaves what was there before.
-        liblxc changes the process's umask meanwhile.  Wraps lxc_container.create.
+        The template runs in a child.  Wraps lxc_container.create.
         """
         from ._create import create
 
