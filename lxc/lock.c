@@ -23,7 +23,7 @@ static unsigned long generation = 1;
 /* Guards the renewal of locks and the list of places. */
 static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
 
-/* save_config, clone and the like change the umask, which is the whole process's, and put
+/* save_config and clone change the umask, which is the whole process's, and put
  * it back: two at once could leave a wrong one behind. */
 static struct lock umask_lock;
 
