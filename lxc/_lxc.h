@@ -74,6 +74,8 @@ enum hold_extra {
     RELOAD = 32, /* and also where clear_config() took it away */
 };
 
+struct waiter;
+
 struct lock {
     pthread_mutex_t mutex; /* held for a few instructions, never across a call */
     pthread_cond_t changed;
@@ -81,8 +83,9 @@ struct lock {
     int users;                /* SHARED and CONFIG holders */
     bool config, alone;
     pthread_t owner; /* of CONFIG or ALONE */
-    bool wanted;     /* somebody waits for ALONE: newcomers let him in */
     bool forking;    /* the holder is making a fork himself, and knows what he holds */
+    struct waiter *waiters; /* who came first is first */
+    unsigned long tickets;  /* given out so far */
 };
 
 bool prepare_locks(void);
