@@ -358,10 +358,10 @@ Container_dealloc(PyObject *object)
 {
     Container *self = (Container *)object;
     PyTypeObject *type = Py_TYPE(object);
-    bool torn = lock_renew(&self->lock); /* then liblxc would wait for its own lock */
 
+    lock_renew(&self->lock);
     release_slots(self, true);
-    if (self->c != NULL && !torn)
+    if (self->c != NULL && !self->lock.torn) /* else liblxc would wait for its own lock */
         lxc_container_put(self->c);
     place_put(self->place);
     Py_CLEAR(self->name);
@@ -371,26 +371,29 @@ Container_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
-/* Parse and remember which container this is. */
+/* Parse and remember which container this is.  Nobody else touches the object until
+ * its stage says that it is initialized, or not again. */
 static bool
 set_identity(Container *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"name", "config_path", NULL};
     OWNED PyObject *n = NULL, *path = NULL;
+    enum stage stage = UNINITIALIZED;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&|O&:Container", names, name, &n,
                                      optional_lxcpath, &path))
         return false;
-    if (self->name != NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "this Container is initialized already");
-        return false;
-    }
     if (path == NULL) {
         const char *standard = lxc_get_global_config_item("lxc.lxcpath");
 
         path = PyBytes_FromString(standard != NULL ? standard : "/var/lib/lxc");
         if (path == NULL)
             return false;
+    }
+    if (!__atomic_compare_exchange_n(&self->stage, &stage, BEING_INITIALIZED, false,
+                                     __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+        PyErr_SetString(PyExc_RuntimeError, "this Container is initialized already");
+        return false;
     }
     self->name = Py_NewRef(n);
     self->path = Py_NewRef(path);
@@ -404,10 +407,13 @@ Container_init(PyObject *object, PyObject *args, PyObject *kwargs)
 
     if (!set_identity(self, args, kwargs))
         return -1;
-    if (open_first(self))
+    if (open_first(self)) {
+        __atomic_store_n(&self->stage, INITIALIZED, __ATOMIC_RELEASE);
         return 0;
+    }
     Py_CLEAR(self->name);
     Py_CLEAR(self->path);
+    __atomic_store_n(&self->stage, UNINITIALIZED, __ATOMIC_RELEASE);
     return -1;
 }
 
@@ -416,6 +422,7 @@ Container__open_later(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     if (!set_identity((Container *)self, args, kwargs))
         return NULL;
+    __atomic_store_n(&((Container *)self)->stage, INITIALIZED, __ATOMIC_RELEASE);
     Py_RETURN_NONE;
 }
 
@@ -676,7 +683,7 @@ static PyObject *
 get_name(PyObject *self, void *ignored)
 {
     (void)ignored;
-    if (((Container *)self)->name == NULL) {
+    if (!is_initialized((Container *)self)) {
         HELD held = hold(self, SHARED); /* says what is missing */
         return NULL;
     }
@@ -693,10 +700,11 @@ Container_repr(PyObject *object)
 
     if (type == NULL)
         return NULL;
-    if (self->name == NULL)
+    if (!is_initialized(self))
         return PyUnicode_FromFormat("<%U, not initialized>", type);
     OWNED PyObject *n = PyUnicode_DecodeFSDefault(c_str(self->name));
-    OWNED PyObject *path = PyUnicode_DecodeFSDefault(c_str(self->path));
+    OWNED PyObject *bytes = get_path(self);
+    OWNED PyObject *path = PyUnicode_DecodeFSDefault(c_str(bytes));
     if (n == NULL || path == NULL)
         return NULL;
     return PyUnicode_FromFormat("%U(%R, %R)", type, n, path);
@@ -734,7 +742,8 @@ static PyObject *
 get_error_num(PyObject *self, void *ignored)
 {
     (void)ignored;
-    return PyLong_FromLong(((Container *)self)->error_num);
+    return PyLong_FromLong(
+        __atomic_load_n(&((Container *)self)->error_num, __ATOMIC_RELAXED));
 }
 
 /* --- Configuration ------------------------------------------------------------ */
@@ -1022,9 +1031,7 @@ Container_set_config_path(PyObject *self, PyObject *args, PyObject *kwargs)
     held.self->unsaved = true;
     place_put(held.self->place);
     held.self->place = NULL;
-    PyObject *old = held.self->path;
-    held.self->path = Py_NewRef(path);
-    Py_XDECREF(old);
+    set_path(held.self, path);
     Py_RETURN_TRUE;
 }
 

@@ -83,7 +83,7 @@ struct lock {
     int users;                /* SHARED and CONFIG holders */
     bool config, alone;
     pthread_t owner; /* of CONFIG or ALONE */
-    bool forking;    /* the holder is making a fork himself, and knows what he holds */
+    bool torn;       /* see lock_renew() */
     struct waiter *waiters; /* who came first is first */
     unsigned long tickets;  /* given out so far */
 };
@@ -92,9 +92,9 @@ bool prepare_locks(void);
 void lock_init(struct lock *lock);
 void lock_destroy(struct lock *lock);
 
-/* True if the process was forked while another thread held the lock: it is new now, but
- * what it guards may be in pieces. */
-bool lock_renew(struct lock *lock);
+/* In a forked child take an inherited lock for new.  It is torn from then on if another
+ * thread than the one that forked held it: what it guards may be in pieces. */
+void lock_renew(struct lock *lock);
 
 /* Take a lock; the GIL is held before and after, and given up while waiting.  False
  * with an exception if a signal handler raised one. */
@@ -117,9 +117,15 @@ struct stamp {
 
 struct slot;
 
+/* How far __init__() is. */
+enum stage { UNINITIALIZED, BEING_INITIALIZED, INITIALIZED };
+
+/* What changes after __init__() changes under the lock: error_num and place can be set
+ * by several at once, and get_path() needs no lock. */
 typedef struct {
     PyObject_HEAD
-    PyObject *name;          /* bytes, NULL until __init__() ran */
+    enum stage stage;
+    PyObject *name;          /* bytes, the same from __init__() on */
     PyObject *path;          /* bytes: the lxcpath */
     struct lxc_container *c; /* NULL until first used, where that is put off */
     struct lock lock;
@@ -137,6 +143,16 @@ struct held {
     struct lxc_container *c; /* NULL with an exception if there is none to be had */
     int what;
 };
+
+static inline bool
+is_initialized(const Container *self)
+{
+    return __atomic_load_n(&self->stage, __ATOMIC_ACQUIRE) == INITIALIZED;
+}
+
+/* The lxcpath, a new reference; no call has to be waited for. */
+PyObject *get_path(Container *self);
+void set_path(Container *self, PyObject *path);
 
 bool open_first(Container *self);
 struct held hold(PyObject *self, int what);

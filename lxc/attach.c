@@ -474,10 +474,8 @@ attach_forked(struct held *held, struct call *call, struct program *program)
     bool forked;
 
     call->c = held->c;
-    held->self->lock.forking = true;
     forked =
         child_fork(&program->helper, attach_in_child, call, call->kind == FUNCTION);
-    held->self->lock.forking = false;
     program->fd = program->helper.fd;
     return forked;
 }
@@ -534,7 +532,6 @@ attach_here(struct held *held, struct call *call, struct program *program)
     }
     WITHOUT_GIL(known = c->init_pidfd(c));
     before = open_descriptors();
-    held->self->lock.forking = true;
     if (call->kind == FUNCTION)
         PyOS_BeforeFork();
     block_signals(&old);
@@ -542,7 +539,6 @@ attach_here(struct held *held, struct call *call, struct program *program)
     restore_signals(&old);
     if (call->kind == FUNCTION)
         PyOS_AfterFork_Parent();
-    held->self->lock.forking = false;
     if (known >= 0) {
         close_leaked(&before, known);
         close(known);

@@ -447,10 +447,8 @@ Container_start(PyObject *self, PyObject *args, PyObject *kwargs)
                            .cmd = argv != NULL && argv[0] != NULL ? argv : NULL,
                            .parent = getpid(),
                            .terminal = terminal_of(daemonize ? -1 : STDIN_FILENO)};
-    held.self->lock.forking = true;
     bool forked = child_fork(
         &child, daemonize ? start_in_background : start_in_foreground, &start, false);
-    held.self->lock.forking = false;
     let_go(&held); /* others may stop it meanwhile, or ask it */
     if (!forked)
         return NULL;
@@ -466,9 +464,10 @@ Container_start(PyObject *self, PyObject *args, PyObject *kwargs)
         Py_RETURN_FALSE;
     }
     if (!daemonize && message.value) /* liblxc leaves a wait status there */
-        ((Container *)self)->error_num = WIFSIGNALED(message.extra)
-                                             ? 128 + WTERMSIG(message.extra)
-                                             : WEXITSTATUS(message.extra);
+        __atomic_store_n(&((Container *)self)->error_num,
+                         WIFSIGNALED(message.extra) ? 128 + WTERMSIG(message.extra)
+                                                    : WEXITSTATUS(message.extra),
+                         __ATOMIC_RELAXED);
     return PyBool_FromLong(message.value);
 }
 
@@ -527,9 +526,7 @@ Container_console(PyObject *self, PyObject *args, PyObject *kwargs)
     console.c = c;
     console.parent = getpid();
     console.terminal = terminal_of(console.stdinfd);
-    held.self->lock.forking = true;
     forked = child_fork(&child, console_now, &console, false);
-    held.self->lock.forking = false;
     let_go(&held);
     if (!forked)
         return NULL;
