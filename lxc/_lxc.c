@@ -361,7 +361,8 @@ Container_dealloc(PyObject *object)
 
     lock_renew(&self->lock);
     release_slots(self, true);
-    if (self->c != NULL && !self->lock.torn) /* else liblxc would wait for its own lock */
+    /* Where its lock is torn, liblxc would wait for its own. */
+    if (self->c != NULL && !self->lock.torn)
         lxc_container_put(self->c);
     place_put(self->place);
     Py_CLEAR(self->name);
@@ -443,19 +444,25 @@ has_snapshot(struct lxc_container *c, const char *snapshot)
     return found;
 }
 
+static bool
+has_config(struct lxc_container *c, const char *ignored)
+{
+    (void)ignored;
+    return c->lxc_conf != NULL;
+}
+
 /* liblxc crashes where there is no root filesystem to restore to, and destroys the
  * container before it looks for the snapshot. */
 static bool
-restore(struct lxc_container *c, const char *snapshot, const char *newname)
+can_restore(struct lxc_container *c, const char *snapshot)
 {
     if (c->lxc_conf == NULL || !c->is_defined(c) ||
         c->get_config_item(c, "lxc.rootfs.path", NULL, 0) <= 0)
         return false;
-    if (!has_snapshot(c, snapshot)) {
-        because("there is no snapshot '%s'", snapshot);
-        return false;
-    }
-    return c->snapshot_restore(c, snapshot, newname);
+    if (has_snapshot(c, snapshot))
+        return true;
+    because("there is no snapshot '%s'", snapshot);
+    return false;
 }
 
 /* Defines Container_name(): parse up to two texts, s and t, and make the call. */
@@ -491,13 +498,87 @@ BOOL_METHOD(add_device_node, SHARED | ADOPT, "O&|O&", c->add_device_node(c, s, t
             text, optional_text, "src_path", "dest_path")
 BOOL_METHOD(remove_device_node, SHARED | ADOPT, "O&|O&", c->remove_device_node(c, s, t),
             text, optional_text, "src_path", "dest_path")
-BOOL_METHOD(rename, CONFIG | UMASK | RELOAD, "O&", c->lxc_conf && c->rename(c, s),
-            name, text, "new_name")
-BOOL_METHOD(snapshot_destroy, CONFIG | ADOPT, "O&", c->snapshot_destroy(c, s),
-            name, text, "name")
-BOOL_METHOD(snapshot_restore, CONFIG | UMASK | RELOAD, "O&|O&",
-            restore(c, s, t),
-            name, optional_name, "name", "newname")
+// clang-format on
+
+/* What a call that forks inside liblxc is given, see call_apart(). */
+struct texts {
+    struct lxc_container *c;
+    const char *s, *t;
+};
+
+static int
+destroy_now(const void *argument)
+{
+    const struct texts *texts = argument;
+
+    return texts->c->destroy(texts->c);
+}
+
+static PyObject *
+Container_destroy(PyObject *self, PyObject *ignored)
+{
+    int ok = false;
+
+    (void)ignored;
+    HELD held = hold(self, CONFIG | ADOPT);
+    if (held.c == NULL)
+        return NULL;
+    const struct texts texts = {held.c, NULL, NULL};
+    if (!call_apart(destroy_now, &texts, &ok))
+        return NULL;
+    return PyBool_FromLong(ok);
+}
+
+typedef int (*converter)(PyObject *, void *);
+
+static PyObject *
+call_forking(PyObject *self, PyObject *args, PyObject *kwargs, int what,
+             const char *format, char **names, converter s, converter t,
+             bool (*is_possible)(struct lxc_container *, const char *),
+             int (*call)(const void *))
+{
+    OWNED PyObject *a = NULL, *b = NULL;
+    bool possible = true;
+    int ok = false;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, format, names, s, &a, t, &b))
+        return NULL;
+    HELD held = hold(self, what);
+    if (held.c == NULL)
+        return NULL;
+    const struct texts texts = {held.c, c_str(a), c_str(b)};
+    if (is_possible != NULL)
+        WITHOUT_GIL(possible = is_possible(texts.c, texts.s));
+    if (possible && !call_apart(call, &texts, &ok))
+        return NULL;
+    return PyBool_FromLong(ok);
+}
+
+#define FORKING_METHOD(method, what, format, is_possible, expression, s_converter,     \
+                       t_converter, ...)                                               \
+    static int method##_now(const void *argument)                                      \
+    {                                                                                  \
+        const struct texts *texts = argument;                                          \
+        struct lxc_container *c = texts->c;                                            \
+        const char *s = texts->s, *t = texts->t;                                       \
+        (void)t;                                                                       \
+        return expression;                                                             \
+    }                                                                                  \
+    static PyObject *Container_##method(PyObject *self, PyObject *args,                \
+                                        PyObject *kwargs)                              \
+    {                                                                                  \
+        static char *names[] = {__VA_ARGS__, NULL};                                    \
+        return call_forking(self, args, kwargs, what, format ":" #method, names,       \
+                            s_converter, t_converter, is_possible, method##_now);      \
+    }
+
+// clang-format off
+FORKING_METHOD(rename, CONFIG | RELOAD, "O&", has_config, c->rename(c, s),
+               name, text, "new_name")
+FORKING_METHOD(snapshot_destroy, CONFIG | ADOPT, "O&", NULL,
+               c->snapshot_destroy(c, s), name, text, "name")
+FORKING_METHOD(snapshot_restore, CONFIG | RELOAD, "O&|O&", can_restore,
+               c->snapshot_restore(c, s, t), name, optional_name, "name", "newname")
 // clang-format on
 
 /* The members without arguments, methods and properties alike, are one shape. */
@@ -540,7 +621,6 @@ BOOL_NOARGS(freeze, SHARED | ADOPT)
 BOOL_NOARGS(unfreeze, SHARED | ADOPT)
 BOOL_NOARGS(stop, SHARED)
 BOOL_NOARGS(reboot, SHARED | ADOPT)
-BOOL_NOARGS(destroy, CONFIG | ADOPT)
 // clang-format on
 
 /* --- Calls that return text --------------------------------------------------- */
@@ -1116,6 +1196,28 @@ Container_create(PyObject *self, PyObject *args, PyObject *kwargs)
     return PyBool_FromLong(heard && message.value);
 }
 
+struct clone {
+    struct lxc_container *c;
+    const char *newname, *lxcpath, *bdevtype, *bdevdata;
+    int flags;
+    uint64_t newsize;
+    char **hookargs;
+};
+
+static int
+clone_now(const void *argument)
+{
+    const struct clone *clone = argument;
+    struct lxc_container *c = clone->c;
+    struct lxc_container *made =
+        c->clone(c, clone->newname, clone->lxcpath, clone->flags, clone->bdevtype,
+                 clone->bdevdata, clone->newsize, clone->hookargs);
+
+    if (made != NULL)
+        lxc_container_put(made);
+    return made != NULL;
+}
+
 static PyObject *
 Container_clone(PyObject *self, PyObject *args, PyObject *kwargs)
 {
@@ -1125,8 +1227,7 @@ Container_clone(PyObject *self, PyObject *args, PyObject *kwargs)
     PyObject *hookargs = NULL;
     STRINGS argv = NULL;
     unsigned long long newsize = 0;
-    struct lxc_container *clone = NULL;
-    int flags = 0;
+    int flags = 0, ok = false;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&|O&O&O&O&O&O:clone", names, name,
                                      &newname, optional_lxcpath, &path, optional_int,
@@ -1141,20 +1242,32 @@ Container_clone(PyObject *self, PyObject *args, PyObject *kwargs)
         if ((argv = strings_from(hookargs, "hookargs")) == NULL)
             return NULL;
     }
-    HELD held = hold(self, CONFIG | UMASK | RELOAD);
+    HELD held = hold(self, CONFIG | RELOAD);
     if (held.c == NULL)
         return NULL;
-    struct lxc_container *c = held.c;
-    if (c->lxc_conf == NULL) {
+    if (held.c->lxc_conf == NULL) {
         because("it is not defined");
         Py_RETURN_FALSE;
     }
-    const char *n = c_str(newname), *p = c_str(path), *t = c_str(bdevtype),
-               *d = c_str(bdevdata);
-    char **values = argv;
-    WITHOUT_GIL(clone = c->clone(c, n, p, flags, t, d, newsize, values);
-                if (clone != NULL) lxc_container_put(clone));
-    return PyBool_FromLong(clone != NULL);
+    const struct clone clone = {.c = held.c,
+                                .newname = c_str(newname),
+                                .lxcpath = c_str(path),
+                                .bdevtype = c_str(bdevtype),
+                                .bdevdata = c_str(bdevdata),
+                                .flags = flags,
+                                .newsize = newsize,
+                                .hookargs = argv};
+    if (!call_apart(clone_now, &clone, &ok))
+        return NULL;
+    return PyBool_FromLong(ok);
+}
+
+static int
+snapshot_now(const void *argument)
+{
+    const struct texts *texts = argument;
+
+    return texts->c->snapshot(texts->c, texts->s);
 }
 
 static PyObject *
@@ -1167,18 +1280,17 @@ Container_snapshot(PyObject *self, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&:snapshot", names, optional_text,
                                      &comment))
         return NULL;
-    HELD held = hold(self, CONFIG | UMASK | RELOAD);
+    HELD held = hold(self, CONFIG | RELOAD);
     if (held.c == NULL)
         return NULL;
-    struct lxc_container *c = held.c;
-    const char *s = c_str(comment);
+    const struct texts texts = {held.c, c_str(comment), NULL};
     /* liblxc would make the snapshot first and then fail to copy the comment. */
-    if (s != NULL && access(s, R_OK) < 0) {
-        because("the comment file %s cannot be read: %s", s, strerror(errno));
+    if (texts.s != NULL && access(texts.s, R_OK) < 0) {
+        because("the comment file %s cannot be read: %s", texts.s, strerror(errno));
         Py_RETURN_FALSE;
     }
-    if (c->lxc_conf != NULL)
-        WITHOUT_GIL(number = c->snapshot(c, s));
+    if (held.c->lxc_conf != NULL && !call_apart(snapshot_now, &texts, &number))
+        return NULL;
     if (number < 0)
         Py_RETURN_FALSE;
     return PyUnicode_FromFormat("snap%d", number);

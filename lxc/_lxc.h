@@ -82,8 +82,8 @@ struct lock {
     unsigned long generation; /* of the process: a forked child finds an older one */
     int users;                /* SHARED and CONFIG holders */
     bool config, alone;
-    pthread_t owner; /* of CONFIG or ALONE */
-    bool torn;       /* see lock_renew() */
+    pthread_t owner;        /* of CONFIG or ALONE */
+    bool torn;              /* see lock_renew() */
     struct waiter *waiters; /* who came first is first */
     unsigned long tickets;  /* given out so far */
 };
@@ -217,11 +217,22 @@ bool socket_pair(int fds[2]);
 void say(int fd, enum said said, int value, int extra);
 bool hear(int fd, struct message *message); /* false if there is nothing to hear */
 
+/* To bracket a fork: no other thread of Python's is inside setenv() or pthread_create()
+ * then, whose locks would be taken for ever in the child.  With a GIL it is enough to
+ * hold that.  With python, Python may run in a descendant of the child. */
+void before_fork(bool python);
+void after_fork(bool python);
+
+/* Whether this process has more than one thread. */
+bool is_threaded(void);
+
 /* Fork a child that calls body(argument, fd) with every signal blocked; body does not
- * return.  The GIL is held throughout: no other thread changes the environment through
- * Python meanwhile.  With hooks, Python may run in a descendant of the child. */
+ * return. */
 bool child_fork(struct child *child, void (*body)(void *, int), void *argument,
-                bool hooks);
+                bool python);
+/* Make a call that forks inside liblxc: in a process with threads, in a forked child.
+ * False with an exception; *result stays as it is if the child was killed. */
+bool call_apart(int (*call)(const void *), const void *argument, int *result);
 /* Wait for the child's one message, or its end, whatever signals there are; an
  * exception from a signal handler is left pending.  Whether it said something. */
 bool child_outlive(struct child *child, struct message *message);

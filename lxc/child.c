@@ -141,8 +141,38 @@ hear(int fd, struct message *message)
     return got == (ssize_t)sizeof(*message);
 }
 
+#ifdef Py_GIL_DISABLED
+#define HAS_GIL false
+#else
+#define HAS_GIL true
+#endif
+
+/* Without a GIL it is CPython's hooks that stop the other threads. */
+void
+before_fork(bool python)
+{
+    if (python || !HAS_GIL)
+        PyOS_BeforeFork();
+}
+
+void
+after_fork(bool python)
+{
+    if (python || !HAS_GIL)
+        PyOS_AfterFork_Parent();
+}
+
 bool
-child_fork(struct child *child, void (*body)(void *, int), void *argument, bool hooks)
+is_threaded(void)
+{
+    struct stat status;
+
+    /* A directory per thread, "." and "..". */
+    return stat("/proc/self/task", &status) < 0 || status.st_nlink != 3;
+}
+
+bool
+child_fork(struct child *child, void (*body)(void *, int), void *argument, bool python)
 {
     sigset_t old;
     int fds[2], error;
@@ -151,8 +181,7 @@ child_fork(struct child *child, void (*body)(void *, int), void *argument, bool 
         PyErr_SetFromErrno(PyExc_OSError);
         return false;
     }
-    if (hooks)
-        PyOS_BeforeFork();
+    before_fork(python);
     block_signals(&old);
     child->pid = fork();
     error = errno;
@@ -163,8 +192,7 @@ child_fork(struct child *child, void (*body)(void *, int), void *argument, bool 
         _exit(EXIT_FAILURE);
     }
     restore_signals(&old);
-    if (hooks)
-        PyOS_AfterFork_Parent();
+    after_fork(python);
     close(fds[1]);
     child->fd = fds[0];
     if (child->pid < 0) {
@@ -253,6 +281,49 @@ child_outlive(struct child *child, struct message *message)
     int heard = child_hear(child, message, -1);
 
     return heard < 0 ? child_hear_quietly(child, message, 1e9) : heard > 0;
+}
+
+/* --- Calls that fork inside liblxc -------------------------------------------- */
+
+struct apart {
+    int (*call)(const void *);
+    const void *argument;
+};
+
+static void
+call_now(void *argument, int fd)
+{
+    const struct apart *apart = argument;
+
+    setpgid(0, 0); /* a typed Ctrl-C must not end it half-way */
+    default_signals();
+    say(fd, SAID_RETURNED, apart->call(apart->argument), 0);
+    _exit(EXIT_SUCCESS);
+}
+
+/* What liblxc forks changes its environment, and where the caller is no root it comes
+ * from a bare clone(2): locks that another thread held at that moment stay taken for
+ * ever in there, and liblxc would wait for ever.  A forked child has no other threads.
+ * It also has a umask and signals of its own. */
+bool
+call_apart(int (*call)(const void *), const void *argument, int *result)
+{
+    struct apart apart = {call, argument};
+    struct message message = {0};
+    struct child child;
+
+    if (!is_threaded()) {
+        WITHOUT_GIL(*result = call(argument));
+        return true;
+    }
+    if (!child_fork(&child, call_now, &apart, false))
+        return false;
+    if (child_outlive(&child, &message))
+        *result = message.value;
+    else
+        because("the process that was to do it was killed");
+    child_reap(&child);
+    return !PyErr_Occurred();
 }
 
 /* --- The terminal ------------------------------------------------------------- */

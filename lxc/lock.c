@@ -27,8 +27,9 @@ static pthread_t forker;
  * few instructions. */
 static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
 
-/* save_config and clone change the umask, which is the whole process's, and put
- * it back: two at once could leave a wrong one behind. */
+/* save_config changes the umask, which is the whole process's, and puts it back: two at
+ * once could leave a wrong one behind.  (So does what copies a container, but that is
+ * made in a forked child where there are other threads.) */
 static struct lock umask_lock;
 
 static void
