@@ -350,6 +350,8 @@ make_ready(Container *self, int what)
         self->c = open_handle(self);
         if (self->c == NULL)
             return false;
+        if (self->timeout != 0)
+            apply_timeout(self->c, self->timeout);
         self->lock.torn = false;
     }
     struct lxc_container *c = self->c;
