@@ -215,6 +215,7 @@ char **strings_from(PyObject *sequence, const char *what);
 
 /* What a child says about itself, in messages of this size on a socket pair. */
 enum said {
+    SAID_USABLE,   /* the child can be used at all */
     SAID_ATTACHED, /* value: the attached process's pid */
     SAID_STARTED,  /* the program is about to begin */
     SAID_NO_EXEC,  /* value: the errno of exec */

@@ -572,6 +572,8 @@ look(struct program *program)
     bool gone = child_gone(&program->helper);
     while (hear(program->helper.fd, &message))
         switch (message.said) {
+        case SAID_USABLE: /* heard already */
+            break;
         case SAID_ATTACHED:
             program->pid = message.value;
             break;

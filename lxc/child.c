@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
@@ -172,7 +173,55 @@ is_threaded(void)
 }
 
 bool
-child_fork(struct child *child, void (*body)(void *, int), void *argument, bool python)
+child_gone(const struct child *child)
+{
+    siginfo_t info = {.si_pid = 0};
+
+    return waitid(P_PID, (id_t)child->pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ||
+           info.si_pid == child->pid;
+}
+
+/* In the child.  A thread that is not here may have been inside setenv() at the fork:
+ * C code, or another interpreter that has a GIL of its own.  The lock of the
+ * environment is taken for ever then, and liblxc waits for it.  So try it, and die of
+ * that. */
+static void
+try_environment(void)
+{
+    const struct itimerval limit = {.it_value = {.tv_usec = 100 * 1000}}, none = {0};
+    struct sigaction action = {.sa_handler = SIG_DFL}, old;
+    sigset_t alarm, all;
+
+    sigemptyset(&alarm);
+    sigaddset(&alarm, SIGALRM);
+    sigaction(SIGALRM, &action, &old);
+    pthread_sigmask(SIG_UNBLOCK, &alarm, &all);
+    setitimer(ITIMER_REAL, &limit, NULL);
+    unsetenv("no such variable");
+    setitimer(ITIMER_REAL, &none, NULL);
+    restore_signals(&all);
+    sigaction(SIGALRM, &old, NULL);
+}
+
+/* Whether the child has come through that. */
+static bool
+is_usable(const struct child *child)
+{
+    struct pollfd entry = {.fd = child->fd, .events = POLLIN};
+    struct message message;
+
+    for (;;) {
+        WITHOUT_GIL(poll(&entry, 1, (int)(STEP * 1000)));
+        if (hear(child->fd, &message))
+            return true;
+        if (child_gone(child))
+            return hear(child->fd, &message);
+    }
+}
+
+static bool
+fork_once(struct child *child, void (*body)(void *, int), void *argument, bool python,
+          bool threaded)
 {
     sigset_t old;
     int fds[2], error;
@@ -187,6 +236,10 @@ child_fork(struct child *child, void (*body)(void *, int), void *argument, bool 
     error = errno;
     if (child->pid == 0) {
         close(fds[0]);
+        if (threaded) {
+            try_environment();
+            say(fds[1], SAID_USABLE, 0, 0);
+        }
         signal(SIGCHLD, SIG_DFL); /* liblxc waits for its children */
         body(argument, fds[1]);
         _exit(EXIT_FAILURE);
@@ -207,12 +260,20 @@ child_fork(struct child *child, void (*body)(void *, int), void *argument, bool 
 }
 
 bool
-child_gone(const struct child *child)
+child_fork(struct child *child, void (*body)(void *, int), void *argument, bool python)
 {
-    siginfo_t info = {.si_pid = 0};
+    const bool threaded = is_threaded();
 
-    return waitid(P_PID, (id_t)child->pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ||
-           info.si_pid == child->pid;
+    for (int i = 0; i < 100; i++) {
+        if (!fork_once(child, body, argument, python, threaded))
+            return false;
+        if (!threaded || is_usable(child))
+            return true;
+        child_reap(child);
+    }
+    PyErr_SetString(PyExc_RuntimeError, "no child could be forked in which the C "
+                                        "library's environment is not locked");
+    return false;
 }
 
 void
