@@ -356,10 +356,11 @@ Container_dealloc(PyObject *object)
 {
     Container *self = (Container *)object;
     PyTypeObject *type = Py_TYPE(object);
-    bool torn = lock_renew(&self->lock); /* then liblxc would wait for its own lock */
 
+    lock_renew(&self->lock);
     release_slots(self, true);
-    if (self->c != NULL && !torn)
+    /* Where its lock is torn, liblxc would wait for its own. */
+    if (self->c != NULL && !self->lock.torn)
         lxc_container_put(self->c);
     place_put(self->place);
     Py_CLEAR(self->name);
@@ -369,26 +370,29 @@ Container_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
-/* Parse and remember which container this is. */
+/* Parse and remember which container this is.  Nobody else touches the object until
+ * its stage says that it is initialized, or not again. */
 static bool
 set_identity(Container *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"name", "config_path", NULL};
     OWNED PyObject *n = NULL, *path = NULL;
+    enum stage stage = UNINITIALIZED;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&|O&:Container", names, name, &n,
                                      optional_lxcpath, &path))
         return false;
-    if (self->name != NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "this Container is initialized already");
-        return false;
-    }
     if (path == NULL) {
         const char *standard = lxc_get_global_config_item("lxc.lxcpath");
 
         path = PyBytes_FromString(standard != NULL ? standard : "/var/lib/lxc");
         if (path == NULL)
             return false;
+    }
+    if (!__atomic_compare_exchange_n(&self->stage, &stage, BEING_INITIALIZED, false,
+                                     __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+        PyErr_SetString(PyExc_RuntimeError, "this Container is initialized already");
+        return false;
     }
     self->name = Py_NewRef(n);
     self->path = Py_NewRef(path);
@@ -402,10 +406,13 @@ Container_init(PyObject *object, PyObject *args, PyObject *kwargs)
 
     if (!set_identity(self, args, kwargs))
         return -1;
-    if (open_first(self))
+    if (open_first(self)) {
+        __atomic_store_n(&self->stage, INITIALIZED, __ATOMIC_RELEASE);
         return 0;
+    }
     Py_CLEAR(self->name);
     Py_CLEAR(self->path);
+    __atomic_store_n(&self->stage, UNINITIALIZED, __ATOMIC_RELEASE);
     return -1;
 }
 
@@ -414,6 +421,7 @@ Container__open_later(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     if (!set_identity((Container *)self, args, kwargs))
         return NULL;
+    __atomic_store_n(&((Container *)self)->stage, INITIALIZED, __ATOMIC_RELEASE);
     Py_RETURN_NONE;
 }
 
@@ -434,19 +442,25 @@ has_snapshot(struct lxc_container *c, const char *snapshot)
     return found;
 }
 
+static bool
+has_config(struct lxc_container *c, const char *ignored)
+{
+    (void)ignored;
+    return c->lxc_conf != NULL;
+}
+
 /* liblxc crashes where there is no root filesystem to restore to, and destroys the
  * container before it looks for the snapshot. */
 static bool
-restore(struct lxc_container *c, const char *snapshot, const char *newname)
+can_restore(struct lxc_container *c, const char *snapshot)
 {
     if (c->lxc_conf == NULL || !c->is_defined(c) ||
         c->get_config_item(c, "lxc.rootfs.path", NULL, 0) <= 0)
         return false;
-    if (!has_snapshot(c, snapshot)) {
-        because("there is no snapshot '%s'", snapshot);
-        return false;
-    }
-    return c->snapshot_restore(c, snapshot, newname);
+    if (has_snapshot(c, snapshot))
+        return true;
+    because("there is no snapshot '%s'", snapshot);
+    return false;
 }
 
 /* Defines Container_name(): parse up to two texts, s and t, and make the call. */
@@ -482,13 +496,87 @@ BOOL_METHOD(add_device_node, SHARED | ADOPT, "O&|O&", c->add_device_node(c, s, t
             text, optional_text, "src_path", "dest_path")
 BOOL_METHOD(remove_device_node, SHARED | ADOPT, "O&|O&", c->remove_device_node(c, s, t),
             text, optional_text, "src_path", "dest_path")
-BOOL_METHOD(rename, CONFIG | UMASK | RELOAD, "O&", c->lxc_conf && c->rename(c, s),
-            name, text, "new_name")
-BOOL_METHOD(snapshot_destroy, CONFIG | ADOPT, "O&", c->snapshot_destroy(c, s),
-            name, text, "name")
-BOOL_METHOD(snapshot_restore, CONFIG | UMASK | RELOAD, "O&|O&",
-            restore(c, s, t),
-            name, optional_name, "name", "newname")
+// clang-format on
+
+/* What a call that forks inside liblxc is given, see call_apart(). */
+struct texts {
+    struct lxc_container *c;
+    const char *s, *t;
+};
+
+static int
+destroy_now(const void *argument)
+{
+    const struct texts *texts = argument;
+
+    return texts->c->destroy(texts->c);
+}
+
+static PyObject *
+Container_destroy(PyObject *self, PyObject *ignored)
+{
+    int ok = false;
+
+    (void)ignored;
+    HELD held = hold(self, CONFIG | ADOPT);
+    if (held.c == NULL)
+        return NULL;
+    const struct texts texts = {held.c, NULL, NULL};
+    if (!call_apart(destroy_now, &texts, &ok))
+        return NULL;
+    return PyBool_FromLong(ok);
+}
+
+typedef int (*converter)(PyObject *, void *);
+
+static PyObject *
+call_forking(PyObject *self, PyObject *args, PyObject *kwargs, int what,
+             const char *format, char **names, converter s, converter t,
+             bool (*is_possible)(struct lxc_container *, const char *),
+             int (*call)(const void *))
+{
+    OWNED PyObject *a = NULL, *b = NULL;
+    bool possible = true;
+    int ok = false;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, format, names, s, &a, t, &b))
+        return NULL;
+    HELD held = hold(self, what);
+    if (held.c == NULL)
+        return NULL;
+    const struct texts texts = {held.c, c_str(a), c_str(b)};
+    if (is_possible != NULL)
+        WITHOUT_GIL(possible = is_possible(texts.c, texts.s));
+    if (possible && !call_apart(call, &texts, &ok))
+        return NULL;
+    return PyBool_FromLong(ok);
+}
+
+#define FORKING_METHOD(method, what, format, is_possible, expression, s_converter,     \
+                       t_converter, ...)                                               \
+    static int method##_now(const void *argument)                                      \
+    {                                                                                  \
+        const struct texts *texts = argument;                                          \
+        struct lxc_container *c = texts->c;                                            \
+        const char *s = texts->s, *t = texts->t;                                       \
+        (void)t;                                                                       \
+        return expression;                                                             \
+    }                                                                                  \
+    static PyObject *Container_##method(PyObject *self, PyObject *args,                \
+                                        PyObject *kwargs)                              \
+    {                                                                                  \
+        static char *names[] = {__VA_ARGS__, NULL};                                    \
+        return call_forking(self, args, kwargs, what, format ":" #method, names,       \
+                            s_converter, t_converter, is_possible, method##_now);      \
+    }
+
+// clang-format off
+FORKING_METHOD(rename, CONFIG | RELOAD, "O&", has_config, c->rename(c, s),
+               name, text, "new_name")
+FORKING_METHOD(snapshot_destroy, CONFIG | ADOPT, "O&", NULL,
+               c->snapshot_destroy(c, s), name, text, "name")
+FORKING_METHOD(snapshot_restore, CONFIG | RELOAD, "O&|O&", can_restore,
+               c->snapshot_restore(c, s, t), name, optional_name, "name", "newname")
 // clang-format on
 
 /* The members without arguments, methods and properties alike, are one shape. */
@@ -531,7 +619,6 @@ BOOL_NOARGS(freeze, SHARED | ADOPT)
 BOOL_NOARGS(unfreeze, SHARED | ADOPT)
 BOOL_NOARGS(stop, SHARED)
 BOOL_NOARGS(reboot, SHARED | ADOPT)
-BOOL_NOARGS(destroy, CONFIG | ADOPT)
 // clang-format on
 
 /* --- Calls that return text --------------------------------------------------- */
@@ -674,7 +761,7 @@ static PyObject *
 get_name(PyObject *self, void *ignored)
 {
     (void)ignored;
-    if (((Container *)self)->name == NULL) {
+    if (!is_initialized((Container *)self)) {
         HELD held = hold(self, SHARED); /* says what is missing */
         return NULL;
     }
@@ -691,10 +778,11 @@ Container_repr(PyObject *object)
 
     if (type == NULL)
         return NULL;
-    if (self->name == NULL)
+    if (!is_initialized(self))
         return PyUnicode_FromFormat("<%U, not initialized>", type);
     OWNED PyObject *n = PyUnicode_DecodeFSDefault(c_str(self->name));
-    OWNED PyObject *path = PyUnicode_DecodeFSDefault(c_str(self->path));
+    OWNED PyObject *bytes = get_path(self);
+    OWNED PyObject *path = PyUnicode_DecodeFSDefault(c_str(bytes));
     if (n == NULL || path == NULL)
         return NULL;
     return PyUnicode_FromFormat("%U(%R, %R)", type, n, path);
@@ -732,7 +820,8 @@ static PyObject *
 get_error_num(PyObject *self, void *ignored)
 {
     (void)ignored;
-    return PyLong_FromLong(((Container *)self)->error_num);
+    return PyLong_FromLong(
+        __atomic_load_n(&((Container *)self)->error_num, __ATOMIC_RELAXED));
 }
 
 /* --- Configuration ------------------------------------------------------------ */
@@ -1020,9 +1109,7 @@ Container_set_config_path(PyObject *self, PyObject *args, PyObject *kwargs)
     held.self->unsaved = true;
     place_put(held.self->place);
     held.self->place = NULL;
-    PyObject *old = held.self->path;
-    held.self->path = Py_NewRef(path);
-    Py_XDECREF(old);
+    set_path(held.self, path);
     Py_RETURN_TRUE;
 }
 
@@ -1107,6 +1194,28 @@ Container_create(PyObject *self, PyObject *args, PyObject *kwargs)
     return PyBool_FromLong(heard && message.value);
 }
 
+struct clone {
+    struct lxc_container *c;
+    const char *newname, *lxcpath, *bdevtype, *bdevdata;
+    int flags;
+    uint64_t newsize;
+    char **hookargs;
+};
+
+static int
+clone_now(const void *argument)
+{
+    const struct clone *clone = argument;
+    struct lxc_container *c = clone->c;
+    struct lxc_container *made =
+        c->clone(c, clone->newname, clone->lxcpath, clone->flags, clone->bdevtype,
+                 clone->bdevdata, clone->newsize, clone->hookargs);
+
+    if (made != NULL)
+        lxc_container_put(made);
+    return made != NULL;
+}
+
 static PyObject *
 Container_clone(PyObject *self, PyObject *args, PyObject *kwargs)
 {
@@ -1116,8 +1225,7 @@ Container_clone(PyObject *self, PyObject *args, PyObject *kwargs)
     PyObject *hookargs = NULL;
     STRINGS argv = NULL;
     unsigned long long newsize = 0;
-    struct lxc_container *clone = NULL;
-    int flags = 0;
+    int flags = 0, ok = false;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&|O&O&O&O&O&O:clone", names, name,
                                      &newname, optional_lxcpath, &path, optional_int,
@@ -1132,20 +1240,32 @@ Container_clone(PyObject *self, PyObject *args, PyObject *kwargs)
         if ((argv = strings_from(hookargs, "hookargs")) == NULL)
             return NULL;
     }
-    HELD held = hold(self, CONFIG | UMASK | RELOAD);
+    HELD held = hold(self, CONFIG | RELOAD);
     if (held.c == NULL)
         return NULL;
-    struct lxc_container *c = held.c;
-    if (c->lxc_conf == NULL) {
+    if (held.c->lxc_conf == NULL) {
         because("it is not defined");
         Py_RETURN_FALSE;
     }
-    const char *n = c_str(newname), *p = c_str(path), *t = c_str(bdevtype),
-               *d = c_str(bdevdata);
-    char **values = argv;
-    WITHOUT_GIL(clone = c->clone(c, n, p, flags, t, d, newsize, values);
-                if (clone != NULL) lxc_container_put(clone));
-    return PyBool_FromLong(clone != NULL);
+    const struct clone clone = {.c = held.c,
+                                .newname = c_str(newname),
+                                .lxcpath = c_str(path),
+                                .bdevtype = c_str(bdevtype),
+                                .bdevdata = c_str(bdevdata),
+                                .flags = flags,
+                                .newsize = newsize,
+                                .hookargs = argv};
+    if (!call_apart(clone_now, &clone, &ok))
+        return NULL;
+    return PyBool_FromLong(ok);
+}
+
+static int
+snapshot_now(const void *argument)
+{
+    const struct texts *texts = argument;
+
+    return texts->c->snapshot(texts->c, texts->s);
 }
 
 static PyObject *
@@ -1158,18 +1278,17 @@ Container_snapshot(PyObject *self, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&:snapshot", names, optional_text,
                                      &comment))
         return NULL;
-    HELD held = hold(self, CONFIG | UMASK | RELOAD);
+    HELD held = hold(self, CONFIG | RELOAD);
     if (held.c == NULL)
         return NULL;
-    struct lxc_container *c = held.c;
-    const char *s = c_str(comment);
+    const struct texts texts = {held.c, c_str(comment), NULL};
     /* liblxc would make the snapshot first and then fail to copy the comment. */
-    if (s != NULL && access(s, R_OK) < 0) {
-        because("the comment file %s cannot be read: %s", s, strerror(errno));
+    if (texts.s != NULL && access(texts.s, R_OK) < 0) {
+        because("the comment file %s cannot be read: %s", texts.s, strerror(errno));
         Py_RETURN_FALSE;
     }
-    if (c->lxc_conf != NULL)
-        WITHOUT_GIL(number = c->snapshot(c, s));
+    if (held.c->lxc_conf != NULL && !call_apart(snapshot_now, &texts, &number))
+        return NULL;
     if (number < 0)
         Py_RETURN_FALSE;
     return PyUnicode_FromFormat("snap%d", number);

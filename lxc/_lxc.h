@@ -84,8 +84,8 @@ struct lock {
     unsigned long generation; /* of the process: a forked child finds an older one */
     int users;                /* SHARED and CONFIG holders */
     bool config, alone;
-    pthread_t owner; /* of CONFIG or ALONE */
-    bool forking;    /* the holder is making a fork himself, and knows what he holds */
+    pthread_t owner;        /* of CONFIG or ALONE */
+    bool torn;              /* see lock_renew() */
     struct waiter *waiters; /* who came first is first */
     unsigned long tickets;  /* given out so far */
 };
@@ -94,9 +94,9 @@ bool prepare_locks(void);
 void lock_init(struct lock *lock);
 void lock_destroy(struct lock *lock);
 
-/* True if the process was forked while another thread held the lock: it is new now, but
- * what it guards may be in pieces. */
-bool lock_renew(struct lock *lock);
+/* In a forked child take an inherited lock for new.  It is torn from then on if another
+ * thread than the one that forked held it: what it guards may be in pieces. */
+void lock_renew(struct lock *lock);
 
 /* Take a lock; the GIL is held before and after, and given up while waiting.  False
  * with an exception if a signal handler raised one. */
@@ -119,9 +119,15 @@ struct stamp {
 
 struct slot;
 
+/* How far __init__() is. */
+enum stage { UNINITIALIZED, BEING_INITIALIZED, INITIALIZED };
+
+/* What changes after __init__() changes under the lock: error_num and place can be set
+ * by several at once, and get_path() needs no lock. */
 typedef struct {
     PyObject_HEAD
-    PyObject *name;          /* bytes, NULL until __init__() ran */
+    enum stage stage;
+    PyObject *name;          /* bytes, the same from __init__() on */
     PyObject *path;          /* bytes: the lxcpath */
     struct lxc_container *c; /* NULL until first used, where that is put off */
     struct lock lock;
@@ -140,6 +146,16 @@ struct held {
     struct lxc_container *c; /* NULL with an exception if there is none to be had */
     int what;
 };
+
+static inline bool
+is_initialized(const Container *self)
+{
+    return __atomic_load_n(&self->stage, __ATOMIC_ACQUIRE) == INITIALIZED;
+}
+
+/* The lxcpath, a new reference; no call has to be waited for. */
+PyObject *get_path(Container *self);
+void set_path(Container *self, PyObject *path);
 
 bool open_first(Container *self);
 struct held hold(PyObject *self, int what);
@@ -199,6 +215,7 @@ char **strings_from(PyObject *sequence, const char *what);
 
 /* What a child says about itself, in messages of this size on a socket pair. */
 enum said {
+    SAID_USABLE,   /* the child can be used at all */
     SAID_ATTACHED, /* value: the attached process's pid */
     SAID_STARTED,  /* the program is about to begin */
     SAID_NO_EXEC,  /* value: the errno of exec */
@@ -221,11 +238,22 @@ bool socket_pair(int fds[2]);
 void say(int fd, enum said said, int value, int extra);
 bool hear(int fd, struct message *message); /* false if there is nothing to hear */
 
+/* To bracket a fork: no other thread of Python's is inside setenv() or pthread_create()
+ * then, whose locks would be taken for ever in the child.  With a GIL it is enough to
+ * hold that.  With python, Python may run in a descendant of the child. */
+void before_fork(bool python);
+void after_fork(bool python);
+
+/* Whether this process has more than one thread. */
+bool is_threaded(void);
+
 /* Fork a child that calls body(argument, fd) with every signal blocked; body does not
- * return.  The GIL is held throughout: no other thread changes the environment through
- * Python meanwhile.  With hooks, Python may run in a descendant of the child. */
+ * return. */
 bool child_fork(struct child *child, void (*body)(void *, int), void *argument,
-                bool hooks);
+                bool python);
+/* Make a call that forks inside liblxc: in a process with threads, in a forked child.
+ * False with an exception; *result stays as it is if the child was killed. */
+bool call_apart(int (*call)(const void *), const void *argument, int *result);
 /* Wait for the child's one message, or its end, whatever signals there are; an
  * exception from a signal handler is left pending.  Whether it said something. */
 bool child_outlive(struct child *child, struct message *message);
