@@ -2,12 +2,12 @@
  *
  * The launcher: attaches one command to a container, or starts one, and ends.
  *
- *     launcher REPORT REQUEST [DESCRIPTOR...]
+ *     launcher REPORT [DESCRIPTOR...] REQUEST
  *
  * The arguments are descriptors: a socket for what there is to say (work.h), a request
- * (request.h), and what the request speaks of.  Being small and new, it costs the same
- * whatever the size of the process that spawned it, and a container's monitor that
- * comes from it keeps nothing of that process.
+ * (request.h), and in between what the request speaks of.  Being small and new, it
+ * costs the same whatever the size of the process that spawned it, and a container's
+ * monitor that comes from it keeps nothing of that process.
  *
  * A command that is run (DO_RUN) has a supervisor: the attached process itself, in the
  * container's PID namespace, which forks the command and can end all that came of it.
@@ -88,8 +88,7 @@ struct failure {
     enum step step;
 };
 
-static void __attribute__((noreturn))
-fail(int fd, enum step step)
+static void __attribute__((noreturn)) fail(int fd, enum step step)
 {
     const struct failure failure = {errno, step};
 
@@ -334,9 +333,9 @@ supervise(void *payload)
 /* --- Between the terminals ---------------------------------------------------- */
 
 struct relay {
-    int ptmx;      /* the command's terminal as we have it; -1: none */
-    bool input;    /* there may still be some */
-    bool raw;      /* ours was set to raw */
+    int ptmx;   /* the command's terminal as we have it; -1: none */
+    bool input; /* there may still be some */
+    bool raw;   /* ours was set to raw */
     struct termios settings;
     char last; /* of what was typed */
 };
@@ -442,8 +441,7 @@ relay_end(struct relay *relay)
 /* --- Run: the launcher's side ------------------------------------------------- */
 
 /* End as the command did, which is what the caller's waitpid() sees. */
-static void __attribute__((noreturn))
-end_as(int status)
+static void __attribute__((noreturn)) end_as(int status)
 {
     if (WIFSIGNALED(status)) {
         setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0}); /* it would be ours */
@@ -525,7 +523,8 @@ run_and_end(struct lxc_container *c, struct request *request)
     block_signals(NULL);
     sigfillset(&all);
     signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (signals < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) < 0)
+    if (signals < 0 ||
+        socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) < 0)
         _exit(NOT_RUN);
     run.control = control[1];
     result = c->attach(c, supervise, &run, &request->attach.options, &supervisor);
@@ -563,12 +562,12 @@ main(int argc, char **argv)
     default_dispositions();
     for (int i = 1; i < argc; i++)
         fcntl(atoi(argv[i]), F_SETFD, FD_CLOEXEC);
-    const int report = atoi(argv[1]);
-    if (!request_unpack(atoi(argv[2]), &request)) {
+    const int report = atoi(argv[1]), packed = atoi(argv[argc - 1]);
+    if (!request_unpack(packed, &request)) {
         say(report, SAID_STALE, 0, 0); /* built with another extension */
         return EXIT_FAILURE;
     }
-    close(atoi(argv[2]));
+    close(packed);
     if ((c = open_like(&request)) == NULL) {
         say(report, SAID_STALE, 0, 0);
         return EXIT_FAILURE;

@@ -166,7 +166,8 @@ request_unpack(int fd, struct request *request)
     packed.data = mmap(NULL, packed.room, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
     if (packed.data == MAP_FAILED)
         return false;
-    ok = unpack(&packed, request, sizeof(*request)) && request->size == sizeof(*request);
+    ok =
+        unpack(&packed, request, sizeof(*request)) && request->size == sizeof(*request);
     for (size_t i = 0; ok && i < COUNT(texts); i++)
         ok = unpack_text(&packed, AT(request, texts[i]));
     for (size_t i = 0; ok && i < COUNT(lists); i++)

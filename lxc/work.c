@@ -238,8 +238,7 @@ attach_and_tell(struct lxc_container *c, struct attach *attach, int (*run)(void 
 /* --- Start -------------------------------------------------------------------- */
 
 /* Make the call, in a process that nobody else is in. */
-static void __attribute__((noreturn))
-start_now(const struct start *start, int fd)
+static void __attribute__((noreturn)) start_now(const struct start *start, int fd)
 {
     struct lxc_container *c = start->c;
     const int log = log_begin();

@@ -29,6 +29,7 @@
 /* --- Messages ----------------------------------------------------------------- */
 
 enum said {
+    SAID_USABLE,   /* the forked child can be used at all */
     SAID_ATTACHED, /* value: the attached process's pid */
     SAID_STARTED,  /* the program is about to begin */
     SAID_EXECUTED, /* the program has begun */
@@ -111,9 +112,8 @@ int run_shell(void *payload);
 void attach_begin(const struct attach *attach);
 
 /* Attach, say on fd what happens and, when it ended, wait until that was heard. */
-void attach_and_tell(struct lxc_container *c, struct attach *attach,
-                     int (*run)(void *), void *payload, int fd)
-    __attribute__((noreturn));
+void attach_and_tell(struct lxc_container *c, struct attach *attach, int (*run)(void *),
+                     void *payload, int fd) __attribute__((noreturn));
 
 /* --- Start -------------------------------------------------------------------- */
 
