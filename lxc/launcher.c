@@ -33,6 +33,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -520,7 +521,6 @@ run_and_end(struct lxc_container *c, struct request *request)
     struct supervised run = {.request = request};
     pid_t supervisor;
 
-    block_signals(NULL);
     sigfillset(&all);
     signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
     if (signals < 0 ||
@@ -549,6 +549,22 @@ run_and_end(struct lxc_container *c, struct request *request)
 
 /* --- Main --------------------------------------------------------------------- */
 
+/* The two that glibc keeps for its threads: posix_spawn() has them ignored in what it
+ * starts, and signal() will not touch them. */
+static void
+reset_internal_signals(void)
+{
+    const struct {
+        void (*handler)(int);
+        unsigned long flags;
+        void (*restorer)(void);
+        unsigned char mask[8];
+    } standard = {.handler = SIG_DFL};
+
+    syscall(SYS_rt_sigaction, 32, &standard, NULL, sizeof(standard.mask));
+    syscall(SYS_rt_sigaction, 33, &standard, NULL, sizeof(standard.mask));
+}
+
 int
 main(int argc, char **argv)
 {
@@ -559,7 +575,10 @@ main(int argc, char **argv)
         fputs("This program is started by Python's lxc package.\n", stderr);
         return EXIT_FAILURE;
     }
+    /* What is typed at a terminal is for the command, which gets them back. */
+    block_signals(NULL);
     default_dispositions();
+    reset_internal_signals();
     for (int i = 1; i < argc; i++)
         fcntl(atoi(argv[i]), F_SETFD, FD_CLOEXEC);
     const int report = atoi(argv[1]), packed = atoi(argv[argc - 1]);
