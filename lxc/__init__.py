@@ -178,9 +178,10 @@ def _command(cmd: Any) -> tuple[Any, list[Any]]:
         return cmd  # the extension checks its form
     if not isinstance(cmd, list):
         return (cmd, [cmd])
-    if not cmd:
+    arguments = list(cmd)  # another thread may change the caller's
+    if not arguments:
         raise ValueError("the command is an empty list: its first item is the program")
-    return (cmd[0], cmd)
+    return (arguments[0], arguments)
 
 
 def _runner(run: Callable[..., Any], payload: Any) -> tuple[Any, ...]:

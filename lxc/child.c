@@ -188,7 +188,7 @@ child_gone(const struct child *child)
 static void
 try_environment(void)
 {
-    const struct itimerval limit = {.it_value = {.tv_usec = 100 * 1000}}, none = {0};
+    const struct itimerval limit = {.it_value = {.tv_usec = 30 * 1000}}, none = {0};
     struct sigaction action = {.sa_handler = SIG_DFL}, old;
     sigset_t alarm, all;
 
