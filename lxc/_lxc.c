@@ -521,8 +521,15 @@ Container_destroy(PyObject *self, PyObject *ignored)
     HELD held = hold(self, CONFIG | ADOPT);
     if (held.c == NULL)
         return NULL;
-    const struct texts texts = {held.c, NULL, NULL};
-    if (!call_apart(destroy_now, &texts, &ok))
+    struct lxc_container *c = held.c;
+    const struct texts texts = {c, NULL, NULL};
+    /* Else nothing is forked, and no environment changed. */
+    const bool forks =
+        geteuid() != 0 || c->get_config_item(c, "lxc.hook.destroy", NULL, 0) > 0;
+
+    if (!forks)
+        WITHOUT_GIL(ok = destroy_now(&texts));
+    else if (!call_apart(destroy_now, &texts, &ok))
         return NULL;
     return PyBool_FromLong(ok);
 }
@@ -1034,9 +1041,11 @@ put_back(const char *path, const char *content, size_t length)
         close(fd);
 }
 
+enum saved { REFUSED, SAVED, CUT_SHORT };
+
 /* liblxc does not notice a full disk: compare what the file holds with what it should,
  * and put the old one back. */
-static bool
+static enum saved
 save_whole(struct lxc_container *c, const char *path)
 {
     const char *file = path != NULL ? path : c->configfile;
@@ -1044,18 +1053,17 @@ save_whole(struct lxc_container *c, const char *path)
     char *old = read_file(file, &old_length), *is, *should, memory[32];
     const bool existed = access(file, F_OK) == 0;
     int fd;
-    bool ok = c->save_config(c, path);
+    enum saved saved = c->save_config(c, path) ? SAVED : REFUSED;
 
-    if (ok && (fd = memfd_create("config", MFD_CLOEXEC)) >= 0) {
+    if (saved == SAVED && (fd = memfd_create("config", MFD_CLOEXEC)) >= 0) {
         snprintf(memory, sizeof(memory), "/proc/self/fd/%d", fd);
         if (c->save_config(c, memory)) {
             is = read_file(file, &is_length);
             should = read_file(memory, &should_length);
             /* What is no regular file, such as /dev/stdout, cannot be compared. */
-            ok = is == NULL || should == NULL ||
-                 (is_length == should_length && memcmp(is, should, is_length) == 0);
-            if (!ok) {
-                because("%s could not be written whole: is the disk full?", file);
+            if (is != NULL && should != NULL &&
+                (is_length != should_length || memcmp(is, should, is_length) != 0)) {
+                saved = CUT_SHORT;
                 if (old != NULL || !existed)
                     put_back(file, old, old_length);
             }
@@ -1065,7 +1073,15 @@ save_whole(struct lxc_container *c, const char *path)
         close(fd);
     }
     free(old);
-    return ok;
+    return saved;
+}
+
+static int
+save_now(const void *argument)
+{
+    const struct texts *texts = argument;
+
+    return save_whole(texts->c, texts->s);
 }
 
 static PyObject *
@@ -1073,23 +1089,31 @@ Container_save_config(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"path", NULL};
     OWNED PyObject *path = NULL;
-    bool ok;
+    int saved = REFUSED;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&:save_config", names,
                                      optional_text, &path))
         return NULL;
-    HELD held = hold(self, ALONE | UMASK | ADOPT);
+    /* liblxc forks for that only where the caller is no root. */
+    const bool forks = geteuid() != 0;
+    HELD held = hold(self, ALONE | ADOPT | (forks ? 0 : UMASK));
     if (held.c == NULL)
         return NULL;
     struct lxc_container *c = held.c;
-    const char *s = c_str(path);
+    const struct texts texts = {c, c_str(path), NULL};
 
-    WITHOUT_GIL(ok = save_whole(c, s));
-    if (ok && s == NULL) {
+    if (!forks)
+        WITHOUT_GIL(saved = save_now(&texts));
+    else if (!call_apart(save_now, &texts, &saved))
+        return NULL;
+    if (saved == CUT_SHORT)
+        because("%s could not be written whole: is the disk full?",
+                texts.s != NULL ? texts.s : c->configfile);
+    if (saved == SAVED && texts.s == NULL) {
         read_stamp(c->configfile, &held.self->file);
         held.self->unsaved = held.self->cleared = false;
     }
-    return PyBool_FromLong(ok);
+    return PyBool_FromLong(saved == SAVED);
 }
 
 static PyObject *

@@ -103,6 +103,10 @@ void lock_renew(struct lock *lock);
 bool lock_take(struct lock *lock, enum hold_mode mode);
 void lock_drop(struct lock *lock, enum hold_mode mode);
 
+/* The lock of the process's umask, likewise. */
+bool umask_take(void);
+void umask_drop(void);
+
 /* What all objects of one container share in this process. */
 struct place;
 void place_put(struct place *place);
@@ -239,9 +243,10 @@ void say(int fd, enum said said, int value, int extra);
 bool hear(int fd, struct message *message); /* false if there is nothing to hear */
 
 /* To bracket a fork: no other thread of Python's is inside setenv() or pthread_create()
- * then, whose locks would be taken for ever in the child.  With a GIL it is enough to
- * hold that.  With python, Python may run in a descendant of the child. */
-void before_fork(bool python);
+ * then, whose locks would be taken for ever in the child, nor has the umask changed.
+ * With a GIL it is enough to hold that.  With python, Python may run in a descendant of
+ * the child.  False with an exception if a signal handler raised one. */
+bool before_fork(bool python);
 void after_fork(bool python);
 
 /* Whether this process has more than one thread. */

@@ -2,7 +2,7 @@
  *
  * The locks, and what a fork does to them.
  *
- * The rule: an object's lock first, then the umask's, then the container's, then the
+ * The rule: an object's lock first, then the container's, then the umask's, then the
  * GIL.  Nobody waits for a lock with the GIL held, so a thread that holds a lock can
  * always get the GIL and finish.
  *
@@ -28,8 +28,9 @@ static pthread_t forker;
 static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
 
 /* save_config changes the umask, which is the whole process's, and puts it back: two at
- * once could leave a wrong one behind.  (So does what copies a container, but that is
- * made in a forked child where there are other threads.) */
+ * once could leave a wrong one behind, and a child that is forked meanwhile would keep
+ * it.  (So does what copies a container, but that is done in a forked child where there
+ * are other threads.) */
 static struct lock umask_lock;
 
 static void
@@ -408,6 +409,18 @@ take_other(struct lock *lock)
     return lock_take(lock, ALONE);
 }
 
+bool
+umask_take(void)
+{
+    return take_other(&umask_lock);
+}
+
+void
+umask_drop(void)
+{
+    lock_drop(&umask_lock, ALONE);
+}
+
 static bool
 find_place(Container *self)
 {
@@ -440,13 +453,13 @@ hold(PyObject *object, int what)
     }
     if (!take_own(self, what))
         return nothing;
-    if ((what & UMASK) && !take_other(&umask_lock)) {
+    if ((what & PIDFD) && !(find_place(self) && take_other(&self->place->lock))) {
         lock_drop(&self->lock, mode);
         return nothing;
     }
-    if ((what & PIDFD) && !(find_place(self) && take_other(&self->place->lock))) {
-        if (what & UMASK)
-            lock_drop(&umask_lock, ALONE);
+    if ((what & UMASK) && !umask_take()) {
+        if (what & PIDFD)
+            lock_drop(&self->place->lock, ALONE);
         lock_drop(&self->lock, mode);
         return nothing;
     }
@@ -458,10 +471,10 @@ let_go(struct held *held)
 {
     if (held->c == NULL)
         return;
+    if (held->what & UMASK)
+        umask_drop();
     if (held->what & PIDFD)
         lock_drop(&held->self->place->lock, ALONE);
-    if (held->what & UMASK)
-        lock_drop(&umask_lock, ALONE);
     lock_drop(&held->self->lock, held->what & (CONFIG | ALONE));
     held->c = NULL;
 }

@@ -337,9 +337,13 @@ class Program:
     def __enter__(self) -> Program:
         return self
 
+    def _kill(self) -> None:
+        # With what it forked: that may hang, and has the streams open.
+        os.killpg(self.process.pid, signal.SIGKILL)
+
     def __exit__(self, *exception: object) -> None:
         if self.process.poll() is None:
-            self.process.kill()
+            self._kill()
         self.process.wait()
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             if stream is not None:
@@ -366,7 +370,8 @@ class Program:
         return json.loads(line)
 
     def _output(self) -> str:
-        self.process.kill()
+        if self.process.poll() is None:
+            self._kill()
         if self.ptx is not None:
             self.process.wait()
             return bytes(self.screen).decode(errors="replace")
