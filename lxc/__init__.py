@@ -17,12 +17,9 @@ reason.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, Union
 
 try:
     from . import _lxc
@@ -67,12 +64,16 @@ from ._lxc import (
 from .errors import LXCError, LXCOSError, find_reason
 from .network import ContainerNetwork, ContainerNetworkList
 
+# Types are for their checkers: typing alone would take longer than all of lxc.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Literal, Protocol
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, Literal, Protocol, TypeVar, Union
 
     class HasFileno(Protocol):
         def fileno(self) -> int: ...
 
+    T = TypeVar("T")
     Text = Union[str, bytes]
     Path = Union[str, bytes, os.PathLike[str], os.PathLike[bytes]]
     Stream = Union[int, HasFileno, None]
@@ -125,8 +126,6 @@ default_config_path = get_global_config_item("lxc.lxcpath")
 
 # Programs written for python3-lxc import the extension by its old name.
 sys.modules.setdefault("_lxc", _lxc)
-
-T = TypeVar("T")
 
 POLL = 0.01  # seconds between two looks for an address
 FAMILIES: Mapping[object, str] = {
@@ -206,13 +205,6 @@ class Container(_lxc.Container):
 
     def __init__(self, name: Text, config_path: Path | None = None) -> None:
         super().__init__(name, config_path or None)
-
-    @classmethod
-    def _listed(cls, name: str, config_path: Path | None) -> Container:
-        """A container that is opened when it is first used."""
-        self = cls.__new__(cls)
-        self._open_later(name, config_path)
-        return self
 
     def _note(self, operation: str, result: T) -> T:
         """Keep the reason of a failure."""
@@ -794,14 +786,8 @@ def list_containers(
             os.stat(config_path)
         except OSError:
             return ()
+    call = Container._list if as_object else _lxc.list_containers
     try:
-        names = _lxc.list_containers(active, defined, config_path or None)
+        return call(active, defined, config_path or None)
     except ValueError:
         return ()
-    if not as_object:
-        return names
-    objects = []
-    for name in names:
-        with contextlib.suppress(ValueError):  # others' names need not be ours
-            objects.append(Container._listed(name, config_path or None))
-    return tuple(objects)

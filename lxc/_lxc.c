@@ -116,20 +116,26 @@ optional_size(PyObject *arg, void *result)
     return !PyErr_Occurred();
 }
 
-/* The name of a container or snapshot.  liblxc checks none: ".." would be the directory
- * above, and its lists of names are line by line. */
+/* liblxc checks no name: ".." would be the directory above, and its lists of names are
+ * line by line. */
+const char *
+why_no_name(const char *s)
+{
+    return *s == '\0'                                 ? "is empty"
+           : !strcmp(s, ".") || !strcmp(s, "..")      ? "is a directory's"
+           : strchr(s, '/')                           ? "has a slash"
+           : strchr(s, '\n')                          ? "has a line break"
+           : strlen(s) > 200 /* with room for more */ ? "is over 200 bytes"
+                                                      : NULL;
+}
+
+/* The name of a container or snapshot. */
 static int
 name(PyObject *arg, void *result)
 {
     if (!PyUnicode_FSConverter(arg, result) || arg == NULL)
         return arg == NULL;
-    const char *s = PyBytes_AsString(*(PyObject **)result);
-    const char *wrong = *s == '\0'                                 ? "is empty"
-                        : !strcmp(s, ".") || !strcmp(s, "..")      ? "is a directory's"
-                        : strchr(s, '/')                           ? "has a slash"
-                        : strchr(s, '\n')                          ? "has a line break"
-                        : strlen(s) > 200 /* with room for more */ ? "is over 200 bytes"
-                                                                   : NULL;
+    const char *wrong = why_no_name(PyBytes_AsString(*(PyObject **)result));
     if (wrong == NULL)
         return Py_CLEANUP_SUPPORTED;
     PyErr_Format(
@@ -177,7 +183,7 @@ lxcpath(PyObject *arg, void *result)
     return *(PyObject **)result != NULL ? Py_CLEANUP_SUPPORTED : 0;
 }
 
-static int
+int
 optional_lxcpath(PyObject *arg, void *result)
 {
     if (arg == Py_None) {
@@ -196,6 +202,33 @@ free_strings(char ***strings)
         free(*s);
     free(*strings);
     *strings = NULL;
+}
+
+bool
+strings_add(struct strings *strings, const char *s)
+{
+    if (strings->count == strings->room) {
+        const size_t room = strings->room ? 2 * strings->room : 16;
+        char **items = realloc(strings->items, room * sizeof(*items));
+
+        if (items == NULL)
+            return false;
+        strings->items = items;
+        strings->room = room;
+    }
+    if ((strings->items[strings->count] = strdup(s)) == NULL)
+        return false;
+    strings->count++;
+    return true;
+}
+
+void
+strings_free(struct strings *strings)
+{
+    for (size_t i = 0; i < strings->count; i++)
+        free(strings->items[i]);
+    free(strings->items);
+    *strings = (struct strings){0};
 }
 
 char **
@@ -246,8 +279,7 @@ take_str(char *s)
     return result;
 }
 
-/* A tuple of str of n strings, which are freed with their array. */
-static PyObject *
+PyObject *
 take_strings(char **strings, Py_ssize_t n)
 {
     PyObject *tuple = PyTuple_New(n);
@@ -369,6 +401,14 @@ Container_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
+PyObject *
+standard_path(void)
+{
+    const char *standard = lxc_get_global_config_item("lxc.lxcpath");
+
+    return PyBytes_FromString(standard != NULL ? standard : "/var/lib/lxc");
+}
+
 /* Parse and remember which container this is. */
 static bool
 set_identity(Container *self, PyObject *args, PyObject *kwargs)
@@ -383,13 +423,8 @@ set_identity(Container *self, PyObject *args, PyObject *kwargs)
         PyErr_SetString(PyExc_RuntimeError, "this Container is initialized already");
         return false;
     }
-    if (path == NULL) {
-        const char *standard = lxc_get_global_config_item("lxc.lxcpath");
-
-        path = PyBytes_FromString(standard != NULL ? standard : "/var/lib/lxc");
-        if (path == NULL)
-            return false;
-    }
+    if (path == NULL && (path = standard_path()) == NULL)
+        return false;
     self->name = Py_NewRef(n);
     self->path = Py_NewRef(path);
     return true;
@@ -409,12 +444,17 @@ Container_init(PyObject *object, PyObject *args, PyObject *kwargs)
     return -1;
 }
 
-static PyObject *
-Container__open_later(PyObject *self, PyObject *args, PyObject *kwargs)
+PyObject *
+open_later(PyTypeObject *type, const char *n, PyObject *path)
 {
-    if (!set_identity((Container *)self, args, kwargs))
-        return NULL;
-    Py_RETURN_NONE;
+    OWNED PyObject *bytes = PyBytes_FromString(n);
+    PyObject *object = bytes != NULL ? Container_new(type, NULL, NULL) : NULL;
+
+    if (object != NULL) {
+        ((Container *)object)->name = Py_NewRef(bytes);
+        ((Container *)object)->path = Py_NewRef(path);
+    }
+    return object;
 }
 
 /* --- Calls that say yes or no ------------------------------------------------- */
@@ -1321,52 +1361,7 @@ Container_shutdown(PyObject *self, PyObject *args, PyObject *kwargs)
     return PyBool_FromLong(reached);
 }
 
-/* --- Lists, terminals --------------------------------------------------------- */
-
-static PyObject *
-take_array(char **strings)
-{
-    Py_ssize_t n = 0;
-
-    while (strings != NULL && strings[n] != NULL)
-        n++;
-    return take_strings(strings, n);
-}
-
-static PyObject *
-Container_get_interfaces(PyObject *self, PyObject *ignored)
-{
-    char **interfaces;
-
-    (void)ignored;
-    HELD held = hold(self, SHARED);
-    if (held.c == NULL)
-        return NULL;
-    struct lxc_container *c = held.c;
-    WITHOUT_GIL(interfaces = c->get_interfaces(c));
-    return take_array(interfaces);
-}
-
-static PyObject *
-Container_get_ips(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"interface", "family", "scope", NULL};
-    OWNED PyObject *interface = NULL, *family = NULL;
-    int scope = 0;
-    char **ips;
-
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&O&O&:get_ips", names,
-                                     optional_text, &interface, optional_text, &family,
-                                     optional_int, &scope))
-        return NULL;
-    HELD held = hold(self, SHARED);
-    if (held.c == NULL)
-        return NULL;
-    struct lxc_container *c = held.c;
-    const char *i = c_str(interface), *f = c_str(family);
-    WITHOUT_GIL(ips = c->get_ips(c, i, f, scope));
-    return take_array(ips);
-}
+/* --- Terminals ---------------------------------------------------------------- */
 
 static PyObject *
 Container_console_getfd(PyObject *self, PyObject *args, PyObject *kwargs)
@@ -1409,34 +1404,6 @@ Container_console_getfd(PyObject *self, PyObject *args, PyObject *kwargs)
 }
 
 /* --- Module functions --------------------------------------------------------- */
-
-static PyObject *
-module_list_containers(PyObject *module, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"active", "defined", "config_path", NULL};
-    OWNED PyObject *path = NULL;
-    int active = 1, defined = 1, n = 0;
-    char **found = NULL;
-
-    (void)module;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&O&O&:list_containers", names,
-                                     optional_bool, &active, optional_bool, &defined,
-                                     optional_lxcpath, &path))
-        return NULL;
-    const char *s = c_str(path);
-    if (active && defined)
-        WITHOUT_GIL(n = list_all_containers(s, &found, NULL));
-    else if (active)
-        WITHOUT_GIL(n = list_active_containers(s, &found, NULL));
-    else if (defined)
-        WITHOUT_GIL(n = list_defined_containers(s, &found, NULL));
-    if (n < 0) {
-        PyErr_Format(PyExc_ValueError, "the containers in %s cannot be listed",
-                     s != NULL ? s : "the default lxcpath");
-        return NULL;
-    }
-    return take_strings(found, n);
-}
 
 static PyObject *
 module_get_version(PyObject *module, PyObject *ignored)
@@ -1626,10 +1593,10 @@ static PyMethodDef Container_methods[] = {
     NOARGS(unfreeze, "Thaw all processes.\n\nWraps lxc_container.unfreeze."),
     KEYWORDS(wait, "state, timeout=-1",
              "Wait for a state.\n\nWraps lxc_container.state, again and again."),
-    {"_open_later", (PyCFunction)(void (*)(void))Container__open_later,
-     METH_VARARGS | METH_KEYWORDS,
-     "_open_later($self, /, name, config_path=None)\n--\n\n"
-     "In place of __init__(): open the container when it is first used."},
+    {"_list", (PyCFunction)(void (*)(void))Container__list,
+     METH_VARARGS | METH_KEYWORDS | METH_CLASS,
+     "_list($type, /, active=True, defined=True, config_path=None)\n--\n\n"
+     "Return the containers, as objects that are opened when they are first used."},
     {"_replace_config_item", Container__replace_config_item, METH_VARARGS,
      "_replace_config_item($self, key, values, /)\n--\n\n"
      "Replace an item's whole value in memory, or leave it and return False."},
