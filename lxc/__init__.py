@@ -127,6 +127,8 @@ default_config_path = get_global_config_item("lxc.lxcpath")
 # Programs written for python3-lxc import the extension by its old name.
 sys.modules.setdefault("_lxc", _lxc)
 
+read_config_item = _lxc.Container.get_config_item  # super() takes as long as the call
+
 POLL = 0.01  # seconds between two looks for an address
 FAMILIES: Mapping[object, str] = {
     "inet": "inet",
@@ -325,8 +327,10 @@ class Container(_lxc.Container):
         "" when it is not set; KeyError for an unknown key or an interface that is not
         there.  Wraps lxc_container.get_config_item.
         """
-        value = super().get_config_item(key)
-        return value.rstrip("\n").split("\n") if value.endswith("\n") else value
+        value = read_config_item(self, key)
+        if "\n" not in value or not value.endswith("\n"):
+            return value
+        return value.rstrip("\n").split("\n")
 
     def set_config_item(self, key: Text, value: Text | Sequence[Text]) -> bool:
         """Replace the whole value of an item in memory, by a str or a list of them.
@@ -335,23 +339,19 @@ class Container(_lxc.Container):
         KeyError for an unknown key.  save_config() makes it last.
         Wraps lxc_container.set_config_item and clear_config_item.
         """
-        if isinstance(value, (str, bytes)):
-            values: list[Text] = [value]
-        elif isinstance(value, (list, tuple)):
-            values = [item for item in value if item not in ("", b"")] or [""]
-        else:
+        if not isinstance(key, str):
+            key = os.fsdecode(key)
+        if isinstance(value, (list, tuple)):
+            value = [item for item in value if item not in ("", b"")] or ""
+        elif not isinstance(value, (str, bytes)):
             raise TypeError(
                 f"a configuration value is a str or a list of str, not {value!r}"
             )
-        ok = self._replace_config_item(key, values)
-        if (
-            ok
-            and os.fsencode(key).endswith(b".hwaddr")
-            and b"x" in os.fsencode(values[0])
-        ):
+        ok = self._replace_config_item(key, value)
+        if ok and key.endswith(".hwaddr"):
             # liblxc fills the x of a pattern in at random, each time that it reads it:
             # what is saved is what is in force.
-            self._replace_config_item(key, [super().get_config_item(key)])
+            self._replace_config_item(key, read_config_item(self, key))
         if not ok:
             self.last_error = LXCError(
                 "set_config_item", self.name, f"liblxc refuses {key!r} = {value!r}"

@@ -216,7 +216,8 @@ lock_drop(struct lock *lock, enum hold_mode mode)
         if (mode == CONFIG)
             lock->config = false;
     }
-    pthread_cond_broadcast(&lock->changed);
+    if (lock->waiters != NULL)
+        pthread_cond_broadcast(&lock->changed);
     pthread_mutex_unlock(&lock->mutex);
 }
 
