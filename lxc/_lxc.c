@@ -920,8 +920,8 @@ Container__replace_config_item(PyObject *self, PyObject *const *args, Py_ssize_t
     char *old = NULL, *now = NULL;
     bool ok;
 
-    if (!parse_fast(args, n, NULL, "OO:_replace_config_item",
-                    (char *[]){"", "", NULL}, 2, parsed) ||
+    if (!parse_fast(args, n, NULL, "OO:_replace_config_item", (char *[]){"", "", NULL},
+                    2, parsed) ||
         !word_from(parsed[0], &word))
         return NULL;
     if (PyUnicode_Check(parsed[1]) || PyBytes_Check(parsed[1])

@@ -59,8 +59,8 @@ socket_inside(int pidfd)
     pid_t pid;
 
     block_signals(&old); /* a handler would run in our memory */
-    pid = clone(run_errand, stack + sizeof(stack),
-                CLONE_VM | CLONE_VFORK | CLONE_FILES, &errand);
+    pid = clone(run_errand, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | CLONE_FILES,
+                &errand);
     if (pid > 0)
         waitpid(pid, NULL, __WALL);
     restore_signals(&old);
@@ -166,8 +166,7 @@ copy_name(char name[IFNAMSIZ], const struct nlmsghdr *message, size_t fixed, int
     size_t length = 0;
     const char *text = attribute(message, fixed, type, &length);
 
-    if (text == NULL || memchr(text, '\0', length) == NULL ||
-        strlen(text) >= IFNAMSIZ)
+    if (text == NULL || memchr(text, '\0', length) == NULL || strlen(text) >= IFNAMSIZ)
         return false;
     strcpy(name, text);
     return true;

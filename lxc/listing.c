@@ -153,8 +153,7 @@ Container__list(PyObject *type, PyObject *args, PyObject *kwargs)
     for (size_t i = 0; objects != NULL && i < names.count; i++) {
         if (why_no_name(names.items[i]) != NULL)
             continue; /* others' names need not be ours */
-        OWNED PyObject *object =
-            open_later((PyTypeObject *)type, names.items[i], path);
+        OWNED PyObject *object = open_later((PyTypeObject *)type, names.items[i], path);
         if (object == NULL || PyList_Append(objects, object) < 0)
             Py_CLEAR(objects);
     }
