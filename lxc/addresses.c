@@ -278,7 +278,8 @@ dump(int fd, struct network *network, char *buffer, uint16_t type,
             if (message->nlmsg_flags & NLM_F_DUMP_INTR)
                 network->interrupted = true;
             if (message->nlmsg_type == NLMSG_DONE)
-                return true;
+                return message->nlmsg_len < NLMSG_LENGTH(sizeof(int)) ||
+                       *(const int *)NLMSG_DATA(message) >= 0;
             if (message->nlmsg_type == NLMSG_ERROR || !take(network, message))
                 return false;
         }
@@ -306,15 +307,26 @@ ask(int fd, struct network *network)
     return told;
 }
 
-/* Look into the container.  False where only liblxc's own way is left. */
-static bool
-look_inside(struct lxc_container *c, struct network *network)
+/* Root gets in with a pidfd from the container's monitor.  Others would have to join
+ * the container's user namespace, which changes what the whole process may do to
+ * itself: liblxc's fork does that. */
+static struct held
+hold_for_look(PyObject *self)
 {
+    return hold(self, geteuid() == 0 ? SHARED | PIDFD : SHARED);
+}
+
+/* Look into the container, as hold_for_look() has it.  False where only liblxc's own
+ * way is left. */
+static bool
+look_inside(const struct held *held, struct network *network)
+{
+    struct lxc_container *c = held->c;
     int pidfd, fd;
     bool told;
 
-    if (geteuid() != 0)
-        return false; /* the user namespace has to be joined, which no thread can */
+    if (!(held->what & PIDFD))
+        return false;
     pidfd = c->init_pidfd(c);
     if (pidfd == -ECONNREFUSED)
         return true; /* it is stopped */
@@ -346,13 +358,6 @@ drop_repeated(struct strings *strings)
 
 /* --- Methods ------------------------------------------------------------------ */
 
-/* A pidfd from the container's monitor is held meanwhile. */
-static struct held
-hold_for_look(PyObject *self)
-{
-    return hold(self, geteuid() == 0 ? SHARED | PIDFD : SHARED);
-}
-
 static PyObject *
 take_array(char **strings)
 {
@@ -375,7 +380,7 @@ Container_get_interfaces(PyObject *self, PyObject *ignored)
     if (held.c == NULL)
         return NULL;
     struct lxc_container *c = held.c;
-    WITHOUT_GIL(seen = look_inside(c, &network);
+    WITHOUT_GIL(seen = look_inside(&held, &network);
                 if (!seen) interfaces = c->get_interfaces(c));
     if (!seen)
         return take_array(interfaces);
@@ -402,7 +407,7 @@ Container_get_ips(PyObject *self, PyObject *args, PyObject *kwargs)
     struct lxc_container *c = held.c;
     const char *i = c_str(interface), *f = c_str(family);
     struct network network = {.interface = i, .family = f, .scope = (uint32_t)scope};
-    WITHOUT_GIL(seen = look_inside(c, &network);
+    WITHOUT_GIL(seen = look_inside(&held, &network);
                 if (!seen) ips = c->get_ips(c, i, f, scope));
     if (!seen)
         return take_array(ips);
