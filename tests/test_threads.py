@@ -335,9 +335,16 @@ def environment():
     for n in range(100):
         os.environ["TOGETHER"] = "x" * n
 
+def is_over():
+    # On a busy machine some come late: whoever starved would never come.
+    now = time.monotonic()
+    with lock:
+        served = all(counts.get(name, 0) >= 2 for name in names)
+    return now > over and (served or now > over + 15)
+
 def work(name):
     try:
-        while time.monotonic() < over:
+        while not is_over():
             globals()[name]()
             with lock:
                 counts[name] = counts.get(name, 0) + 1
