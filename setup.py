@@ -154,9 +154,11 @@ setup(
             "lxc._lxc",
             sources=[
                 "lxc/_lxc.c",
+                "lxc/addresses.c",
                 "lxc/attach.c",
                 "lxc/child.c",
                 "lxc/features.c",
+                "lxc/listing.c",
                 "lxc/lock.c",
                 "lxc/request.c",
                 "lxc/spawn.c",
