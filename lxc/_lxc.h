@@ -3,9 +3,11 @@
  * What the C files of the extension share.
  *
  *   lock.c      the locks of an object, of a container and of the umask, and forks
+ *   addresses.c the interfaces and addresses inside a running container
  *   child.c     calls that are made in a forked C child: start, console
  *   attach.c    attach and attach_wait
  *   features.c  what the liblxc at hand can do, and the calls that not every one has
+ *   listing.c   the containers of an lxcpath
  *   _lxc.c      everything else: helpers, calls by shape, Container, the module
  */
 #ifndef PYTHON_LXC_H
@@ -57,6 +59,19 @@ void free_strings(char ***strings);
 
 /* A NULL-terminated array of strings of our own, freed on every way out. */
 #define STRINGS __attribute__((cleanup(free_strings))) char **
+
+/* Strings of our own that are gathered one by one. */
+struct strings {
+    char **items;
+    size_t count, room;
+};
+
+bool strings_add(struct strings *strings, const char *s); /* false: out of memory */
+void strings_sort(struct strings *strings);               /* by their bytes */
+void strings_free(struct strings *strings);
+
+/* A tuple of str of n strings, which are freed with their array. */
+PyObject *take_strings(char **strings, Py_ssize_t n);
 
 /* --- Locks (lock.c) ----------------------------------------------------------- */
 
@@ -169,6 +184,9 @@ void let_go(struct held *held);
 /* A handle of our own for the same container, read from the same file; GIL held. */
 struct lxc_container *open_handle(Container *self);
 
+/* An object that is opened when it is first used; type is Container or below it. */
+PyObject *open_later(PyTypeObject *type, const char *name, PyObject *path);
+
 void read_stamp(const char *file, struct stamp *stamp);
 
 /* Whether the handle's configuration may differ from its file. */
@@ -205,6 +223,12 @@ int text(PyObject *arg, void *result);
 int optional_text(PyObject *arg, void *result); /* None is the default: NULL */
 int optional_int(PyObject *arg, void *result);  /* None leaves the default */
 int optional_bool(PyObject *arg, void *result);
+int optional_lxcpath(PyObject *arg, void *result); /* absolute and normal */
+
+/* What is wrong with a name of a container or snapshot, NULL if nothing is. */
+const char *why_no_name(const char *s);
+
+PyObject *standard_path(void); /* liblxc's own lxcpath, as bytes */
 
 static inline const char *
 c_str(PyObject *bytes)
@@ -214,6 +238,13 @@ c_str(PyObject *bytes)
 
 /* Convert a sequence of text; `what` names it in errors.  NULL with an exception. */
 char **strings_from(PyObject *sequence, const char *what);
+
+/* --- Lists and addresses (listing.c, addresses.c) ----------------------------- */
+
+PyObject *Container__list(PyObject *type, PyObject *args, PyObject *kwargs);
+PyObject *Container_get_interfaces(PyObject *self, PyObject *ignored);
+PyObject *Container_get_ips(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *module_list_containers(PyObject *module, PyObject *args, PyObject *kwargs);
 
 /* --- Forked children (child.c) ------------------------------------------------ */
 

@@ -15,7 +15,9 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 /* Counts the forks between this process and the one that loaded the module, from 1. */
 static unsigned long generation = 1;
@@ -210,8 +212,12 @@ lock_take(struct lock *lock, enum hold_mode mode)
                         "interrupted");
         return false;
     }
+    /* Only the main thread answers signals: the others need no GIL in between, for
+     * which they would have to wait with no place in the queue. */
+    const bool main_thread = syscall(SYS_gettid) == getpid();
     while (!taken) {
-        WITHOUT_GIL(taken = wait_slice(lock, mode, &ticket));
+        WITHOUT_GIL(do taken = wait_slice(lock, mode, &ticket);
+                    while (!taken && !main_thread));
         if (!taken && PyErr_CheckSignals() < 0)
             return false;
     }
@@ -229,7 +235,8 @@ lock_drop(struct lock *lock, enum hold_mode mode)
         if (mode == CONFIG)
             lock->config = false;
     }
-    pthread_cond_broadcast(&lock->changed);
+    if (lock->waiters != NULL)
+        pthread_cond_broadcast(&lock->changed);
     pthread_mutex_unlock(&lock->mutex);
 }
 
