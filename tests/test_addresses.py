@@ -83,9 +83,9 @@ def keep_addresses(container: lxc.Container) -> None:
 @pytest.fixture(scope="module", params=["privileged", "idmapped"])
 def container(request: pytest.FixtureRequest, lxcpath: str) -> Iterator[lxc.Container]:
     """A running container with interfaces and addresses of many kinds."""
-    container = create_busybox(f"t{os.getpid()}-{request.param}-ips", lxcpath)
     first = free_ids()
     with subordinate_ids("root", first):
+        container = create_busybox(f"t{os.getpid()}-{request.param}-ips", lxcpath)
         if request.param == "idmapped":
             map_ids(container, first)
         keep_addresses(container)
@@ -348,7 +348,7 @@ def test_it_costs_the_same_at_any_heap_size(
     program = """
     import ctypes, mmap
     size = 256 << 20
-    heap = mmap.mmap(-1, size)
+    heap = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     ctypes.CDLL(None).madvise(
         ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(heap))),
         ctypes.c_size_t(size), 15)  # MADV_NOHUGEPAGE
