@@ -1006,7 +1006,10 @@ set_all(struct lxc_container *c, const char *key, const char *const *values)
  * cleared first; but what was cleared cannot always be set again from what it reads as.
  * So try the new values on top of the old first: what is refused there leaves single
  * values as they were, and lists are only put together again when a later element of
- * several is refused. */
+ * several is refused.
+ *
+ * What was empty needs no clearing, and a cleared lxc.idmap is not even harmless: liblxc
+ * (5.0.2 for one) goes on using the entry for root that it has freed. */
 static PyObject *
 Container__replace_config_item(PyObject *self, PyObject *const *args, Py_ssize_t n)
 {
@@ -1034,11 +1037,11 @@ Container__replace_config_item(PyObject *self, PyObject *const *args, Py_ssize_t
     held.self->unsaved = true;
     if (!read_all(c, c->get_config_item, key, &old))
         return PyErr_NoMemory();
-    if (set_all(c, key, values)) {
+    ok = set_all(c, key, values);
+    if (ok && old != NULL && *old != '\0') {
         c->clear_config_item(c, key);
         ok = set_all(c, key, values);
-    } else {
-        ok = false;
+    } else if (!ok) {
         if (!read_all(c, c->get_config_item, key, &now)) {
             free(old);
             return PyErr_NoMemory();
