@@ -1004,7 +1004,10 @@ set_all(Container *self, const char *key, const char *const *values)
  * cleared first; but what was cleared cannot always be set again from what it reads as.
  * So try the new values on top of the old first: what is refused there leaves single
  * values as they were, and lists are only put together again when a later element of
- * several is refused. */
+ * several is refused.
+ *
+ * What was empty needs no clearing, and a cleared lxc.idmap is not even harmless: liblxc
+ * (5.0.2 for one) goes on using the entry for root that it has freed. */
 static PyObject *
 Container__replace_config_item(PyObject *self, PyObject *const *args, Py_ssize_t n)
 {
@@ -1031,11 +1034,11 @@ Container__replace_config_item(PyObject *self, PyObject *const *args, Py_ssize_t
 
     if (!read_all(c, c->get_config_item, key, &old))
         return PyErr_NoMemory();
-    if (set_all(held.self, key, values)) {
+    ok = set_all(held.self, key, values);
+    if (ok && old != NULL && *old != '\0') {
         clear_item(held.self, key);
         ok = set_all(held.self, key, values);
-    } else {
-        ok = false;
+    } else if (!ok) {
         if (!read_all(c, c->get_config_item, key, &now)) {
             free(old);
             return PyErr_NoMemory();
