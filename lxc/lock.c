@@ -86,31 +86,77 @@ lock_renew(struct lock *lock)
     return torn;
 }
 
-/* Take the lock if that can be done now; its mutex is held. */
+/* A thread that waits for a slice of time.  Threads that come again and again, at once,
+ * would otherwise keep those out that wait. */
+struct waiter {
+    struct waiter *next;
+    unsigned long ticket;
+    enum hold_mode mode;
+};
+
+/* Whether two threads cannot hold a lock at once. */
 static bool
-grab(struct lock *lock, enum hold_mode mode, bool wanting)
+exclude(enum hold_mode one, enum hold_mode other)
 {
-    if (mode == ALONE) {
-        if (lock->alone || lock->users > 0)
-            return false;
-        lock->alone = true;
-        lock->owner = pthread_self();
-        return true;
-    }
-    if (lock->alone || (lock->wanted && !wanting) || (mode == CONFIG && lock->config))
+    return one == ALONE || other == ALONE || (one == CONFIG && other == CONFIG);
+}
+
+/* Take the lock if that can be done now and nobody with an earlier ticket waits for
+ * what would then be gone; 0 is later than all.  Its mutex is held. */
+static bool
+grab(struct lock *lock, enum hold_mode mode, unsigned long ticket)
+{
+    if (lock->alone || (mode == ALONE && lock->users > 0) ||
+        (mode == CONFIG && lock->config))
         return false;
-    lock->users++;
-    if (mode == CONFIG) {
-        lock->config = true;
-        lock->owner = pthread_self();
+    for (const struct waiter *other = lock->waiters; other; other = other->next) {
+        if (ticket != 0 && other->ticket >= ticket)
+            break;
+        if (exclude(mode, other->mode))
+            return false;
     }
+    if (mode == ALONE)
+        lock->alone = true;
+    else
+        lock->users++;
+    if (mode == CONFIG)
+        lock->config = true;
+    if (mode != SHARED)
+        lock->owner = pthread_self();
     return true;
 }
 
-/* Wait for the lock until the slice of time is over; without the GIL. */
-static bool
-wait_slice(struct lock *lock, enum hold_mode mode)
+static void
+enqueue(struct lock *lock, struct waiter *waiter)
 {
+    struct waiter **link = &lock->waiters;
+
+    while (*link != NULL && (*link)->ticket < waiter->ticket)
+        link = &(*link)->next;
+    waiter->next = *link;
+    *link = waiter;
+}
+
+static void
+dequeue(struct lock *lock, const struct waiter *waiter)
+{
+    struct waiter **link = &lock->waiters;
+
+    while (*link != waiter)
+        link = &(*link)->next;
+    *link = waiter->next;
+}
+
+/* Wait for the lock until the slice of time is over; without the GIL.
+ *
+ * Between two slices the thread is in no queue, as a signal handler may want the same
+ * lock; its ticket keeps its place.  Only who waits for ALONE goes to the end: one that
+ * he waits for may hold the lock for as long as a container's monitor does not answer,
+ * and the others could go on meanwhile. */
+static bool
+wait_slice(struct lock *lock, enum hold_mode mode, unsigned long *ticket)
+{
+    struct waiter waiter = {.mode = mode};
     struct timespec until;
     bool taken;
     int error = 0;
@@ -122,17 +168,14 @@ wait_slice(struct lock *lock, enum hold_mode mode)
         until.tv_sec++;
     }
     pthread_mutex_lock(&lock->mutex);
-    while (!(taken = grab(lock, mode, false)) && error == 0) {
-        if (mode == ALONE)
-            lock->wanted = true;
+    if (*ticket == 0 || mode == ALONE)
+        *ticket = ++lock->tickets;
+    waiter.ticket = *ticket;
+    enqueue(lock, &waiter);
+    while (!(taken = grab(lock, mode, waiter.ticket)) && error == 0)
         error = pthread_cond_timedwait(&lock->changed, &lock->mutex, &until);
-    }
-    /* Between two slices the others get a turn: one of them may hold the lock for as
-     * long as a container's monitor does not answer. */
-    if (mode == ALONE && lock->wanted) {
-        lock->wanted = false;
-        pthread_cond_broadcast(&lock->changed);
-    }
+    dequeue(lock, &waiter);
+    pthread_cond_broadcast(&lock->changed);
     pthread_mutex_unlock(&lock->mutex);
     return taken;
 }
@@ -140,10 +183,11 @@ wait_slice(struct lock *lock, enum hold_mode mode)
 bool
 lock_take(struct lock *lock, enum hold_mode mode)
 {
+    unsigned long ticket = 0;
     bool taken, mine;
 
     pthread_mutex_lock(&lock->mutex);
-    taken = grab(lock, mode, false);
+    taken = grab(lock, mode, 0);
     mine = !taken && (lock->config || lock->alone) &&
            pthread_equal(lock->owner, pthread_self());
     pthread_mutex_unlock(&lock->mutex);
@@ -154,7 +198,7 @@ lock_take(struct lock *lock, enum hold_mode mode)
         return false;
     }
     while (!taken) {
-        WITHOUT_GIL(taken = wait_slice(lock, mode));
+        WITHOUT_GIL(taken = wait_slice(lock, mode, &ticket));
         if (!taken && PyErr_CheckSignals() < 0)
             return false;
     }
@@ -271,6 +315,8 @@ open_first(Container *self)
         read_stamp(file, &self->file);
         self->unsaved = self->cleared = false;
         self->c = open_handle(self);
+        if (self->c != NULL && self->timeout != 0)
+            apply_timeout(self->c, self->timeout);
     }
     lock_drop(&self->lock, ALONE);
     return self->c != NULL;
