@@ -438,8 +438,7 @@ has_snapshot(struct lxc_container *c, const char *snapshot)
 static bool
 has_root(struct lxc_container *c)
 {
-    return c->lxc_conf != NULL &&
-           c->get_config_item(c, "lxc.rootfs.path", NULL, 0) > 0;
+    return c->lxc_conf != NULL && c->get_config_item(c, "lxc.rootfs.path", NULL, 0) > 0;
 }
 
 /* liblxc 7 crashes where it renames a container that has no root filesystem. */
