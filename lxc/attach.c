@@ -37,8 +37,9 @@ struct call {
 /* A program that was attached and is waited for. */
 struct program {
     pid_t pid;
-    int fd;              /* readable when there is news */
-    struct child helper; /* the process that made the call, if not this one */
+    int fd;                /* readable when there is news */
+    struct child helper;   /* the process that made the call, if not this one */
+    bool launched, usable; /* the helper is the launcher, and it has begun */
     bool started, ended, stale;
     int status;     /* wait status, where there is one */
     int exec_error; /* errno of a failed exec */
@@ -447,6 +448,7 @@ attach_launched(const struct held *held, struct call *call, struct program *prog
     request.attach.bound = true;
     if (!launch(held, &request, &program->helper))
         return false;
+    program->launched = true;
     program->fd = program->helper.fd;
     return true;
 }
@@ -552,6 +554,9 @@ look(struct program *program)
     bool gone = child_gone(&program->helper);
     while (hear(program->helper.fd, &message))
         switch (message.said) {
+        case SAID_USABLE:
+            program->usable = true;
+            break;
         case SAID_ATTACHED:
             program->pid = message.value;
             break;
@@ -573,6 +578,9 @@ look(struct program *program)
         default:
             break;
         }
+    /* It could not even find its libraries, for instance. */
+    if (gone && program->launched && !program->usable)
+        return program->stale = true;
     if (gone)
         because(
             "the process that was to attach to it was ended, by liblxc or a signal");
@@ -745,7 +753,8 @@ attach_apart(struct held *held, struct call *call, bool launcher)
         return NULL;
     if (!program.stale)
         return PyLong_FromLong(status);
-    /* Its file was changed while the launcher read it: a fork knows what it was. */
+    /* Its file was changed while the launcher read it, or that is of no use here: a
+     * fork knows what the handle has. */
     HELD again = hold(self, CONFIG | ADOPT | PIDFD);
     return again.c != NULL ? attach_apart(&again, call, false) : NULL;
 }

@@ -406,12 +406,14 @@ start_interrupted(PyObject *self, struct child *child, bool daemonize)
 
 /* Have the launcher or a forked child make the call. */
 static bool
-start_apart(struct held *held, struct start *start, struct child *child, bool launcher)
+start_apart(struct held *held, struct start *start, struct child *child, bool *launched)
 {
     struct request request = {.what = DO_START, .start = *start};
+    const bool again = *launched;
 
     start->c = held->c;
-    if (launcher && is_for_the_launcher(held) && launch(held, &request, child))
+    *launched = !again && is_for_the_launcher(held) && launch(held, &request, child);
+    if (*launched)
         return true;
     return !PyErr_Occurred() && child_fork(child, start_now, start, false);
 }
@@ -426,6 +428,7 @@ Container_start(PyObject *self, PyObject *args, PyObject *kwargs)
     struct child child;
     struct message message = {0};
     struct start start;
+    bool launched = false;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&O&O&O:start", names,
                                      optional_bool, &useinit, optional_bool, &daemonize,
@@ -447,15 +450,20 @@ Container_start(PyObject *self, PyObject *args, PyObject *kwargs)
             because("it is not defined");
             Py_RETURN_FALSE;
         }
-        /* Once more by a fork if its file was changed while the launcher read it. */
-        if (!start_apart(&held, &start, &child, message.said != SAID_STALE))
+        /* Once more by a fork if its file was changed while the launcher read it, or if
+         * that is of no use here. */
+        if (!start_apart(&held, &start, &child, &launched))
             return NULL;
         let_go(&held); /* others may stop it meanwhile, or ask it */
         heard = child_hear(&child, &message, -1);
+        if (heard == 0 && launched)
+            message.said = SAID_STALE;
+        if (heard > 0 && message.said == SAID_USABLE)
+            heard = child_hear(&child, &message, -1);
         if (heard < 0)
             start_interrupted(self, &child, daemonize);
         child_reap(&child);
-    } while (heard > 0 && message.said == SAID_STALE);
+    } while (heard >= 0 && launched && message.said == SAID_STALE);
     terminal_take_back(&start.terminal);
     if (heard < 0)
         return NULL;

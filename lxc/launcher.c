@@ -587,6 +587,8 @@ main(int argc, char **argv)
         return EXIT_FAILURE;
     }
     close(packed);
+    if (request.what != DO_RUN)
+        say(report, SAID_USABLE, 0, 0);
     if ((c = open_like(&request)) == NULL) {
         say(report, SAID_STALE, 0, 0);
         return EXIT_FAILURE;

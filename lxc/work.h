@@ -29,7 +29,7 @@
 /* --- Messages ----------------------------------------------------------------- */
 
 enum said {
-    SAID_USABLE,   /* the forked child can be used at all */
+    SAID_USABLE,   /* the forked child, or the launcher, can be used at all */
     SAID_ATTACHED, /* value: the attached process's pid */
     SAID_STARTED,  /* the program is about to begin */
     SAID_EXECUTED, /* the program has begun */

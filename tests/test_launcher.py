@@ -142,6 +142,30 @@ def test_a_launcher_that_cannot_be_executed_is_done_without(
     assert run(shared, program) == 3 << 8
 
 
+def test_a_launcher_that_ends_before_it_begins_is_done_without(
+    shared: lxc.Container, stopped: lxc.Container, tmp_path: Path
+) -> None:
+    # One that does not find liblxc, for instance.
+    package = tmp_path / "lxc"
+    shutil.copytree(Path(lxc.__file__).parent, package)
+    shutil.copy("/bin/false", package / "launcher")
+    program = f"""
+    sys.path.insert(0, {str(tmp_path)!r})
+    for name in [n for n in sys.modules if n.partition(".")[0] in ("lxc", "_lxc")]:
+        del sys.modules[name]
+    import lxc
+    assert lxc._lxc._launcher(0) is not None
+    c = lxc.Container(c.name, c.get_config_path())
+    other = lxc.Container({stopped.name!r}, c.get_config_path())
+    report([
+        c.attach_wait(lxc.attach_run_command, ["sh", "-c", "exit 3"]),
+        other.start(),
+        other.running,
+    ])
+    """
+    assert run(shared, program) == [3 << 8, True, True]
+
+
 # --- The configuration ----------------------------------------------------------------
 
 
