@@ -219,7 +219,13 @@ setup(
     ext_modules=[
         Extension(
             "lxc._lxc",
-            sources=["lxc/_lxc.c", "lxc/attach.c", "lxc/child.c", "lxc/lock.c"],
+            sources=[
+                "lxc/_lxc.c",
+                "lxc/attach.c",
+                "lxc/child.c",
+                "lxc/features.c",
+                "lxc/lock.c",
+            ],
             depends=["lxc/_lxc.h"],
             define_macros=macros,
             extra_compile_args=compile_args,

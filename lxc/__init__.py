@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Union
 try:
     from . import _lxc
 except ImportError as error:
-    if "liblxc" not in str(error):
+    if "liblxc.so.1" not in str(error):
         raise
     raise ImportError(
         "the lxc package needs the library liblxc.so.1, which is not on this machine: "
@@ -61,9 +61,10 @@ from ._lxc import (
     LXC_CLONE_MAYBE_SNAPSHOT,
     LXC_CLONE_SNAPSHOT,
     LXC_CREATE_QUIET,
+    features,
     get_global_config_item,
 )
-from .errors import LXCError, find_reason
+from .errors import LXCError, LXCOSError, find_reason
 from .network import ContainerNetwork, ContainerNetworkList
 
 if TYPE_CHECKING:
@@ -106,10 +107,12 @@ __all__ = [
     "ContainerNetwork",
     "ContainerNetworkList",
     "LXCError",
+    "LXCOSError",
     "arch_to_personality",
     "attach_run_command",
     "attach_run_shell",
     "default_config_path",
+    "features",
     "get_global_config_item",
     "list_containers",
     "version",
@@ -218,6 +221,14 @@ class Container(_lxc.Container):
                 operation, self.name, find_reason(self, operation)
             )
         return result
+
+    def _own(self, operation: str, call: Callable[[], int]) -> int:
+        """A descriptor that the caller owns, or an LXCOSError."""
+        try:
+            return call()
+        except OSError as error:
+            reason = find_reason(self, operation)
+            raise LXCOSError(operation, self.name, reason, error.errno) from None
 
     # --- Networks ---------------------------------------------------------------------
 
@@ -710,6 +721,35 @@ class Container(_lxc.Container):
             # The call did not fail, but how it ended is worth keeping.
             self.last_error = LXCError("attach_wait", self.name, reason)
         return self._note("attach_wait", status)
+
+    def init_pidfd(self) -> int:
+        """A pidfd of the container's init: a descriptor that can be waited for.
+
+        It is the caller's to close, and closed on exec.  It becomes readable when the
+        container's init ends; signal.pidfd_send_signal() takes it.  Raises LXCOSError,
+        which is an OSError, when the container is not running.
+        Wraps lxc_container.init_pidfd.
+        """
+        return self._own("init_pidfd", super().init_pidfd)
+
+    def devpts_fd(self) -> int:
+        """A descriptor of the root of the running container's devpts, its /dev/pts.
+
+        It was opened with O_PATH: pass it as dir_fd.  It is the caller's to close, and
+        closed on exec.  Raises LXCOSError, which is an OSError, when the container is
+        not running or has no devpts of its own.
+        Wraps lxc_container.devpts_fd.
+        """
+        return self._own("devpts_fd", super().devpts_fd)
+
+    def set_timeout(self, timeout: int) -> None:
+        """Limit how long state and running wait for a monitor that does not answer.
+
+        timeout is in seconds, at least 1, or -1 for no limit, else ValueError.  After
+        it, state is what liblxc makes of the silence, and running is True.
+        NotImplementedError before liblxc 6.0.0.  Wraps lxc_container.set_timeout.
+        """
+        super().set_timeout(timeout)
 
     def console(
         self,

@@ -15,8 +15,6 @@
  */
 #include "_lxc.h"
 
-#include <lxc/version.h>
-
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -1061,7 +1059,7 @@ Container_create(PyObject *self, PyObject *args, PyObject *kwargs)
     OWNED PyObject *template = NULL, *bdevtype = NULL;
     PyObject *arguments = NULL;
     STRINGS argv = NULL;
-    struct bdev_specs specs;
+    PADDED(struct bdev_specs, specs) padded;
     unsigned long long fssize = 0;
     struct child child;
     struct message message = {0};
@@ -1088,11 +1086,11 @@ Container_create(PyObject *self, PyObject *args, PyObject *kwargs)
         return NULL;
     struct lxc_container *c = held.c;
 
-    memset(&specs, 0, sizeof(specs));
-    specs.fssize = fssize;
+    memset(&padded, 0, sizeof(padded));
+    padded.specs.fssize = fssize;
     char *none[] = {NULL};
     char **values = argv != NULL ? argv : none;
-    struct create create = {c, t, b, &specs, flags, values};
+    struct create create = {c, t, b, &padded.specs, flags, values};
     if (!child_fork(&child, create_now, &create, false))
         return NULL;
     heard = child_outlive(&child, &message);
@@ -1576,6 +1574,8 @@ static PyMethodDef Container_methods[] = {
     NOARGS(destroy, "Remove the container from disk.\n\nWraps lxc_container.destroy."),
     KEYWORDS(detach_interface, "ifname",
              "Move an interface back.\n\nWraps lxc_container.detach_interface."),
+    NOARGS(devpts_fd, "Return a descriptor of the container's devpts.\n\n"
+           "Wraps lxc_container.devpts_fd."),
     NOARGS(freeze, "Freeze all processes.\n\nWraps lxc_container.freeze."),
     KEYWORDS(get_cgroup_item, "key",
              "Read a cgroup's file.\n\nWraps lxc_container.get_cgroup_item."),
@@ -1591,6 +1591,7 @@ static PyMethodDef Container_methods[] = {
     KEYWORDS(get_running_config_item, "key",
              "Read an item from the monitor.\n\n"
              "Wraps lxc_container.get_running_config_item."),
+    NOARGS(init_pidfd, "Return a pidfd of init.\n\nWraps lxc_container.init_pidfd."),
     KEYWORDS(load_config, "path=None",
              "Add a file to the configuration in memory.\n\n"
              "Wraps lxc_container.load_config."),
@@ -1606,6 +1607,9 @@ static PyMethodDef Container_methods[] = {
              "Set or add to one item in memory.\n\nWraps lxc_container.set_config_item."),
     KEYWORDS(set_config_path, "path",
              "Change the lxcpath of this object.\n\nWraps lxc_container.set_config_path."),
+    KEYWORDS(set_timeout, "timeout",
+             "Limit how long a monitor may take to tell the state.\n\n"
+             "Wraps lxc_container.set_timeout."),
     KEYWORDS(shutdown, "timeout=-1",
              "Ask init to halt and wait for it.\n\nWraps lxc_container.shutdown."),
     KEYWORDS(snapshot, "comment_path=None",
@@ -1688,6 +1692,10 @@ static PyMethodDef module_functions[] = {
     {"attach_run_shell", module_attach_run_shell, METH_O,
      "attach_run_shell($module, ignored, /)\n--\n\n"
      "Become a shell; return only on failure.  Wraps lxc_attach_run_shell."},
+    {"features", module_features, METH_NOARGS,
+     "features($module, /)\n--\n\n"
+     "Return a dict of what the liblxc at hand can do: name to bool.  Wraps "
+     "lxc_get_version and lxc_has_api_extension."},
     {"get_global_config_item", (PyCFunction)(void (*)(void))module_get_global_config_item,
      METH_VARARGS | METH_KEYWORDS,
      "get_global_config_item($module, /, key)\n--\n\n"
@@ -1749,6 +1757,8 @@ static const struct {
 static int
 module_exec(PyObject *module)
 {
+    if (!is_new_enough())
+        return -1;
     if (!prepare_locks()) {
         PyErr_NoMemory();
         return -1;
@@ -1761,14 +1771,34 @@ module_exec(PyObject *module)
         Py_DECREF(type);
         return -1;
     }
+    if (PyModule_AddStringConstant(module, "LIBLXC_BUILT_FOR", LXC_VERSION) < 0)
+        return -1;
     for (size_t i = 0; i < sizeof(constants) / sizeof(*constants); i++)
         if (PyModule_AddIntConstant(module, constants[i].name, constants[i].value) < 0)
             return -1;
     return 0;
 }
 
+/* Each object has its lock, and what is the process's own has one too.  Interpreters
+ * that know these slots want them; older ones refuse what they do not know. */
+#define SLOT_INTERPRETERS 3 /* Py_mod_multiple_interpreters, since 3.12 */
+#define OWN_GIL ((void *)2) /* Py_MOD_PER_INTERPRETER_GIL_SUPPORTED */
+#define SLOT_GIL 4          /* Py_mod_gil, since 3.13 */
+#define NO_GIL ((void *)1)  /* Py_MOD_GIL_NOT_USED */
+
+static PyModuleDef_Slot module_slots_until_3_11[] = {
+    {Py_mod_exec, module_exec},
+    {0, NULL},
+};
+static PyModuleDef_Slot module_slots_of_3_12[] = {
+    {Py_mod_exec, module_exec},
+    {SLOT_INTERPRETERS, OWN_GIL},
+    {0, NULL},
+};
 static PyModuleDef_Slot module_slots[] = {
     {Py_mod_exec, module_exec},
+    {SLOT_INTERPRETERS, OWN_GIL},
+    {SLOT_GIL, NO_GIL},
     {0, NULL},
 };
 
@@ -1783,5 +1813,12 @@ static PyModuleDef module_definition = {
 PyMODINIT_FUNC
 PyInit__lxc(void)
 {
+    int minor = 0;
+
+    /* The version of the interpreter that runs: an abi3 extension meets many. */
+    sscanf(Py_GetVersion(), "3.%d", &minor);
+    if (minor < 13)
+        module_definition.m_slots =
+            minor < 12 ? module_slots_until_3_11 : module_slots_of_3_12;
     return PyModuleDef_Init(&module_definition);
 }

@@ -2,10 +2,11 @@
  *
  * What the C files of the extension share.
  *
- *   lock.c    the locks of an object, of a container and of the umask, and forks
- *   child.c   calls that are made in a forked C child: start, console
- *   attach.c  attach and attach_wait
- *   _lxc.c    everything else: helpers, calls by shape, Container, the module
+ *   lock.c      the locks of an object, of a container and of the umask, and forks
+ *   child.c     calls that are made in a forked C child: start, console
+ *   attach.c    attach and attach_wait
+ *   features.c  what the liblxc at hand can do, and the calls that not every one has
+ *   _lxc.c      everything else: helpers, calls by shape, Container, the module
  */
 #ifndef PYTHON_LXC_H
 #define PYTHON_LXC_H
@@ -14,6 +15,7 @@
 #include <Python.h>
 
 #include <lxc/lxccontainer.h>
+#include <lxc/version.h>
 
 #include <pthread.h>
 #include <signal.h>
@@ -128,6 +130,7 @@ typedef struct {
     bool unsaved;        /* the handle's configuration was changed since */
     bool cleared;        /* clear_config() took it away on purpose */
     int error_num;
+    int timeout;        /* of set_timeout(); 0 if that was not called */
     struct slot *slots; /* terminals that console_getfd() holds */
 } Container;
 
@@ -150,6 +153,23 @@ void read_stamp(const char *file, struct stamp *stamp);
 
 /* Whether the handle's configuration may differ from its file. */
 bool has_unsaved(const struct held *held);
+
+/* --- Versions (features.c) ---------------------------------------------------- */
+
+/* A newer liblxc reads more than the structs of older headers have: it must find zeros
+ * there. */
+#define PADDED(type, name)                                                             \
+    struct {                                                                           \
+        type name;                                                                     \
+        char room[64];                                                                 \
+    }
+
+bool is_new_enough(void); /* or an ImportError */
+bool apply_timeout(struct lxc_container *c, int timeout);
+PyObject *Container_devpts_fd(PyObject *self, PyObject *ignored);
+PyObject *Container_init_pidfd(PyObject *self, PyObject *ignored);
+PyObject *Container_set_timeout(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *module_features(PyObject *module, PyObject *ignored);
 
 /* --- Reasons ------------------------------------------------------------------ */
 

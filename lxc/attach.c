@@ -26,7 +26,7 @@ enum kind { COMMAND, SHELL, FUNCTION };
 /* A call with everything converted: nothing is left to go wrong between the forks. */
 struct call {
     enum kind kind;
-    lxc_attach_options_t options;
+    PADDED(lxc_attach_options_t, options);
     PyObject *program, *cwd; /* bytes */
     char **argv;
     PyObject *run, *function, *arguments; /* lxc._attached.run, and what it calls */

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import _lxc
 
 if TYPE_CHECKING:
     from . import Container
 
-__all__ = ["LXCError"]
+__all__ = ["LXCError", "LXCOSError"]
 
 
 class LXCError(Exception):
@@ -32,6 +32,21 @@ class LXCError(Exception):
         return f"{self.operation} of {self.container!r} failed: {self.reason}"
 
 
+class LXCOSError(LXCError, OSError):
+    """An operation failed for which liblxc gives an errno: an OSError as well."""
+
+    def __init__(
+        self, operation: str, container: str, reason: str, errno: int | None
+    ) -> None:
+        OSError.__init__(self, errno, reason)
+        self.operation = operation
+        self.container = container
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.operation, self.container, self.reason, self.errno)
+
+
 # What an operation needs the container to be, where liblxc does not say what it missed.
 NEEDS_RUNNING = frozenset(
     (
@@ -43,7 +58,9 @@ NEEDS_RUNNING = frozenset(
         "console",
         "console_getfd",
         "detach_interface",
+        "devpts_fd",
         "freeze",
+        "init_pidfd",
         "reboot",
         "remove_device_node",
         "set_cgroup_item",

@@ -315,6 +315,8 @@ open_first(Container *self)
         read_stamp(file, &self->file);
         self->unsaved = self->cleared = false;
         self->c = open_handle(self);
+        if (self->c != NULL && self->timeout != 0)
+            apply_timeout(self->c, self->timeout);
     }
     lock_drop(&self->lock, ALONE);
     return self->c != NULL;

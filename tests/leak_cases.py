@@ -24,7 +24,10 @@ from support import allocated, cgroups_of, children, descriptors
 
 import lxc
 
-REFUSED = (TypeError, ValueError, KeyError, IndexError, AttributeError, RuntimeError)
+REFUSED = (
+    *(TypeError, ValueError, KeyError, IndexError, AttributeError, RuntimeError),
+    *(OverflowError, lxc.LXCError),
+)
 
 # With PYTHONMALLOC=malloc the smallest leaked object costs 32 bytes per call; what the
 # interpreter's own caches take for a while is less than half of that.
@@ -147,6 +150,15 @@ def console_good(w: World) -> None:
 def console_getfd_good(w: World) -> None:
     container = lxc.Container(w.running.name, w.path)
     os.close(container.console_getfd(1))
+
+
+def set_timeout_good(w: World) -> None:
+    if lxc.features()["set_timeout"]:
+        w.scratch.set_timeout(5)
+        w.scratch.set_timeout(-1)
+    else:
+        with contextlib.suppress(NotImplementedError):
+            w.scratch.set_timeout(5)
 
 
 def create_good(w: World) -> None:
@@ -302,6 +314,10 @@ CASES: dict[str, Case] = {
         ),
     ),
     "repr": Case(lambda w: [repr(w.running), repr(w.undefined)]),
+    "LXCOSError": Case(
+        lambda w: str(lxc.LXCOSError("init_pidfd", "web", "it is not running", 111)),
+        bad=(lambda w: lxc.LXCOSError(),),
+    ),
     "LXCError": Case(
         lambda w: str(lxc.LXCError("operation", "name", "reason")),
         bad=(lambda w: lxc.LXCError("a", "b", "c", "d", "e", nonsense=1),),
@@ -574,6 +590,31 @@ CASES: dict[str, Case] = {
         lambda w: [w.stopped.get_interfaces(), w.undefined.get_interfaces()],
         no_arguments("get_interfaces"),
         times=40,
+    ),
+    "init_pidfd": Case(
+        lambda w: os.close(w.running.init_pidfd()),
+        lambda w: w.stopped.init_pidfd(),
+        no_arguments("init_pidfd"),
+        times=40,
+    ),
+    "devpts_fd": Case(
+        lambda w: os.close(w.running.devpts_fd()),
+        lambda w: w.stopped.devpts_fd(),
+        no_arguments("devpts_fd"),
+        times=40,
+    ),
+    "set_timeout": Case(
+        set_timeout_good,
+        lambda w: w.scratch.set_timeout(0),
+        (
+            lambda w: w.scratch.set_timeout(),
+            lambda w: w.scratch.set_timeout("5"),
+            lambda w: w.scratch.set_timeout(1 << 70),
+        ),
+    ),
+    "features": Case(
+        lambda w: lxc.features(),
+        bad=(lambda w: lxc.features(1),),
     ),
     "add_device_node": Case(
         lambda w: w.running.add_device_node("/dev/null", "/dev/null"),

@@ -45,6 +45,7 @@ METHODS = {
     "console_getfd": "ttynum=",
     "destroy": "",
     "detach_interface": "ifname",
+    "devpts_fd": "",
     "freeze": "",
     "get_cgroup_item": "key",
     "get_config_item": "key",
@@ -52,6 +53,7 @@ METHODS = {
     "get_interfaces": "",
     "get_keys": "key=",
     "get_running_config_item": "key",
+    "init_pidfd": "",
     "load_config": "path=",
     "reboot": "",
     "remove_device_node": "src_path, dest_path=",
@@ -60,6 +62,7 @@ METHODS = {
     "set_cgroup_item": "key, value",
     "set_config_item": "key, value",
     "set_config_path": "path",
+    "set_timeout": "timeout",
     "shutdown": "timeout=",
     "snapshot": "comment_path=",
     "snapshot_destroy": "name",
@@ -86,6 +89,7 @@ RAW_METHODS = {
 }
 
 PUBLIC_FUNCTIONS = {
+    "features": "",
     "arch_to_personality": "arch",
     "attach_run_command": "cmd",
     # attach_wait(attach_run_shell, None) gives it one.
@@ -95,6 +99,7 @@ PUBLIC_FUNCTIONS = {
 }
 
 RAW_FUNCTIONS = {
+    "features": "",
     "get_global_config_item": "key",
     "get_version": "",
     "list_containers": "active=, defined=, config_path=",
@@ -486,15 +491,12 @@ LATER = {
     "checkpoint",
     "console_log",
     "destroy_with_snapshots",
-    "devpts_fd",
-    "init_pidfd",
     "migrate",
     "mount",
     "reboot2",
     "restore",
     "seccomp_notify_fd",
     "seccomp_notify_fd_active",
-    "set_timeout",
     "snapshot_destroy_all",
     "umount",
 }
