@@ -118,9 +118,12 @@ class reproducible_sdist(sdist):
 
         path = base_name + ".tar.gz"
         self.mkpath(os.path.dirname(path))
-        with open(path, "wb") as file, gzip.GzipFile("", "wb", 9, file, now) as packed:
-            with tarfile.open(fileobj=packed, mode="w") as archive:
-                archive.add(base_dir, filter=plain)
+        with (
+            open(path, "wb") as file,
+            gzip.GzipFile("", "wb", 9, file, now) as packed,
+            tarfile.open(fileobj=packed, mode="w") as archive,
+        ):
+            archive.add(base_dir, filter=plain)
         return path
 
 
