@@ -434,13 +434,27 @@ has_snapshot(struct lxc_container *c, const char *snapshot)
     return found;
 }
 
+/* Whether lxc.rootfs.path is set. */
+static bool
+has_root(struct lxc_container *c)
+{
+    return c->lxc_conf != NULL &&
+           c->get_config_item(c, "lxc.rootfs.path", NULL, 0) > 0;
+}
+
+/* liblxc 7 crashes where it renames a container that has no root filesystem. */
+static bool
+rename_on_disk(struct lxc_container *c, const char *newname)
+{
+    return has_root(c) && c->rename(c, newname);
+}
+
 /* liblxc crashes where there is no root filesystem to restore to, and destroys the
  * container before it looks for the snapshot. */
 static bool
 restore(struct lxc_container *c, const char *snapshot, const char *newname)
 {
-    if (c->lxc_conf == NULL || !c->is_defined(c) ||
-        c->get_config_item(c, "lxc.rootfs.path", NULL, 0) <= 0)
+    if (!c->is_defined(c) || !has_root(c))
         return false;
     if (!has_snapshot(c, snapshot)) {
         because("there is no snapshot '%s'", snapshot);
@@ -482,7 +496,7 @@ BOOL_METHOD(add_device_node, SHARED | ADOPT, "O&|O&", c->add_device_node(c, s, t
             text, optional_text, "src_path", "dest_path")
 BOOL_METHOD(remove_device_node, SHARED | ADOPT, "O&|O&", c->remove_device_node(c, s, t),
             text, optional_text, "src_path", "dest_path")
-BOOL_METHOD(rename, CONFIG | UMASK | RELOAD, "O&", c->lxc_conf && c->rename(c, s),
+BOOL_METHOD(rename, CONFIG | UMASK | RELOAD, "O&", rename_on_disk(c, s),
             name, text, "new_name")
 BOOL_METHOD(snapshot_destroy, CONFIG | ADOPT, "O&", c->snapshot_destroy(c, s),
             name, text, "name")
