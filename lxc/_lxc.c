@@ -438,8 +438,7 @@ has_snapshot(struct lxc_container *c, const char *snapshot)
 static bool
 has_root(struct lxc_container *c)
 {
-    return c->lxc_conf != NULL &&
-           c->get_config_item(c, "lxc.rootfs.path", NULL, 0) > 0;
+    return c->lxc_conf != NULL && c->get_config_item(c, "lxc.rootfs.path", NULL, 0) > 0;
 }
 
 /* liblxc 7 crashes where it renames a container that has no root filesystem. */
@@ -817,7 +816,8 @@ set_all(struct lxc_container *c, const char *key, char **values)
  * cleared first; but what was cleared cannot always be set again from what it reads as.
  * So try the new values on top of the old first: what is refused there leaves single
  * values as they were, and lists are only put together again when a later element of
- * several is refused. */
+ * several is refused.  What was not set is not cleared: liblxc 4.0.6 does not start a
+ * container whose lxc.idmap was cleared in the meantime. */
 static PyObject *
 Container__replace_config_item(PyObject *self, PyObject *args)
 {
@@ -841,8 +841,11 @@ Container__replace_config_item(PyObject *self, PyObject *args)
     if (!read_all(c, c->get_config_item, key, &old))
         return PyErr_NoMemory();
     if (set_all(c, key, values)) {
-        c->clear_config_item(c, key);
-        ok = set_all(c, key, values);
+        ok = true;
+        if (old != NULL && *old != '\0') {
+            c->clear_config_item(c, key);
+            ok = set_all(c, key, values);
+        }
     } else {
         ok = false;
         if (!read_all(c, c->get_config_item, key, &now)) {
