@@ -119,9 +119,11 @@ setup(
             "lxc._lxc",
             sources=[
                 "lxc/_lxc.c",
+                "lxc/addresses.c",
                 "lxc/attach.c",
                 "lxc/child.c",
                 "lxc/features.c",
+                "lxc/listing.c",
                 "lxc/lock.c",
             ],
             depends=["lxc/_lxc.h"],

@@ -3,9 +3,11 @@
  * What the C files of the extension share.
  *
  *   lock.c      the locks of an object, of a container and of the umask, and forks
+ *   addresses.c the interfaces and addresses inside a running container
  *   child.c     calls that are made in a forked C child: start, console
  *   attach.c    attach and attach_wait
  *   features.c  what the liblxc at hand can do, and the calls that not every one has
+ *   listing.c   the containers of an lxcpath
  *   _lxc.c      everything else: helpers, calls by shape, Container, the module
  */
 #ifndef PYTHON_LXC_H
@@ -58,6 +60,19 @@ void free_strings(char ***strings);
 /* A NULL-terminated array of strings of our own, freed on every way out. */
 #define STRINGS __attribute__((cleanup(free_strings))) char **
 
+/* Strings of our own that are gathered one by one. */
+struct strings {
+    char **items;
+    size_t count, room;
+};
+
+bool strings_add(struct strings *strings, const char *s); /* false: out of memory */
+void strings_sort(struct strings *strings);               /* by their bytes */
+void strings_free(struct strings *strings);
+
+/* A tuple of str of n strings, which are freed with their array. */
+PyObject *take_strings(char **strings, Py_ssize_t n);
+
 /* --- Locks (lock.c) ----------------------------------------------------------- */
 
 /* How much of a handle a call needs for itself.
@@ -84,8 +99,8 @@ struct lock {
     unsigned long generation; /* of the process: a forked child finds an older one */
     int users;                /* SHARED and CONFIG holders */
     bool config, alone;
-    pthread_t owner; /* of CONFIG or ALONE */
-    bool forking;    /* the holder is making a fork himself, and knows what he holds */
+    pthread_t owner;        /* of CONFIG or ALONE */
+    bool torn;              /* see lock_renew() */
     struct waiter *waiters; /* who came first is first */
     unsigned long tickets;  /* given out so far */
 };
@@ -94,14 +109,18 @@ bool prepare_locks(void);
 void lock_init(struct lock *lock);
 void lock_destroy(struct lock *lock);
 
-/* True if the process was forked while another thread held the lock: it is new now, but
- * what it guards may be in pieces. */
-bool lock_renew(struct lock *lock);
+/* In a forked child take an inherited lock for new.  It is torn from then on if another
+ * thread than the one that forked held it: what it guards may be in pieces. */
+void lock_renew(struct lock *lock);
 
 /* Take a lock; the GIL is held before and after, and given up while waiting.  False
  * with an exception if a signal handler raised one. */
 bool lock_take(struct lock *lock, enum hold_mode mode);
 void lock_drop(struct lock *lock, enum hold_mode mode);
+
+/* The lock of the process's umask, likewise. */
+bool umask_take(void);
+void umask_drop(void);
 
 /* What all objects of one container share in this process. */
 struct place;
@@ -119,9 +138,15 @@ struct stamp {
 
 struct slot;
 
+/* How far __init__() is. */
+enum stage { UNINITIALIZED, BEING_INITIALIZED, INITIALIZED };
+
+/* What changes after __init__() changes under the lock: error_num and place can be set
+ * by several at once, and get_path() needs no lock. */
 typedef struct {
     PyObject_HEAD
-    PyObject *name;          /* bytes, NULL until __init__() ran */
+    enum stage stage;
+    PyObject *name;          /* bytes, the same from __init__() on */
     PyObject *path;          /* bytes: the lxcpath */
     struct lxc_container *c; /* NULL until first used, where that is put off */
     struct lock lock;
@@ -141,6 +166,16 @@ struct held {
     int what;
 };
 
+static inline bool
+is_initialized(const Container *self)
+{
+    return __atomic_load_n(&self->stage, __ATOMIC_ACQUIRE) == INITIALIZED;
+}
+
+/* The lxcpath, a new reference; no call has to be waited for. */
+PyObject *get_path(Container *self);
+void set_path(Container *self, PyObject *path);
+
 bool open_first(Container *self);
 struct held hold(PyObject *self, int what);
 void let_go(struct held *held);
@@ -148,6 +183,9 @@ void let_go(struct held *held);
 
 /* A handle of our own for the same container, read from the same file; GIL held. */
 struct lxc_container *open_handle(Container *self);
+
+/* An object that is opened when it is first used; type is Container or below it. */
+PyObject *open_later(PyTypeObject *type, const char *name, PyObject *path);
 
 void read_stamp(const char *file, struct stamp *stamp);
 
@@ -185,6 +223,12 @@ int text(PyObject *arg, void *result);
 int optional_text(PyObject *arg, void *result); /* None is the default: NULL */
 int optional_int(PyObject *arg, void *result);  /* None leaves the default */
 int optional_bool(PyObject *arg, void *result);
+int optional_lxcpath(PyObject *arg, void *result); /* absolute and normal */
+
+/* What is wrong with a name of a container or snapshot, NULL if nothing is. */
+const char *why_no_name(const char *s);
+
+PyObject *standard_path(void); /* liblxc's own lxcpath, as bytes */
 
 static inline const char *
 c_str(PyObject *bytes)
@@ -195,10 +239,18 @@ c_str(PyObject *bytes)
 /* Convert a sequence of text; `what` names it in errors.  NULL with an exception. */
 char **strings_from(PyObject *sequence, const char *what);
 
+/* --- Lists and addresses (listing.c, addresses.c) ----------------------------- */
+
+PyObject *Container__list(PyObject *type, PyObject *args, PyObject *kwargs);
+PyObject *Container_get_interfaces(PyObject *self, PyObject *ignored);
+PyObject *Container_get_ips(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *module_list_containers(PyObject *module, PyObject *args, PyObject *kwargs);
+
 /* --- Forked children (child.c) ------------------------------------------------ */
 
 /* What a child says about itself, in messages of this size on a socket pair. */
 enum said {
+    SAID_USABLE,   /* the child can be used at all */
     SAID_ATTACHED, /* value: the attached process's pid */
     SAID_STARTED,  /* the program is about to begin */
     SAID_NO_EXEC,  /* value: the errno of exec */
@@ -221,11 +273,23 @@ bool socket_pair(int fds[2]);
 void say(int fd, enum said said, int value, int extra);
 bool hear(int fd, struct message *message); /* false if there is nothing to hear */
 
+/* To bracket a fork: no other thread of Python's is inside setenv() or pthread_create()
+ * then, whose locks would be taken for ever in the child, nor has the umask changed.
+ * With a GIL it is enough to hold that.  With python, Python may run in a descendant of
+ * the child.  False with an exception if a signal handler raised one. */
+bool before_fork(bool python);
+void after_fork(bool python);
+
+/* Whether this process has more than one thread. */
+bool is_threaded(void);
+
 /* Fork a child that calls body(argument, fd) with every signal blocked; body does not
- * return.  The GIL is held throughout: no other thread changes the environment through
- * Python meanwhile.  With hooks, Python may run in a descendant of the child. */
+ * return. */
 bool child_fork(struct child *child, void (*body)(void *, int), void *argument,
-                bool hooks);
+                bool python);
+/* Make a call that forks inside liblxc: in a process with threads, in a forked child.
+ * False with an exception; *result stays as it is if the child was killed. */
+bool call_apart(int (*call)(const void *), const void *argument, int *result);
 /* Wait for the child's one message, or its end, whatever signals there are; an
  * exception from a signal handler is left pending.  Whether it said something. */
 bool child_outlive(struct child *child, struct message *message);

@@ -142,13 +142,15 @@ convert_command(PyObject *pair, PyObject **program, char ***argv)
             "a command is a tuple: (program, [argument 0, argument 1, ...])");
         return false;
     }
-    if (PyList_Size(PyTuple_GetItem(pair, 1)) == 0) {
+    *argv = strings_from(PyTuple_GetItem(pair, 1), "the command's arguments");
+    if (*argv == NULL)
+        return false;
+    if (**argv == NULL) { /* of the copy: another thread may change the list */
         PyErr_SetString(PyExc_ValueError,
                         "a command needs an argument 0, usually its program");
         return false;
     }
-    *argv = strings_from(PyTuple_GetItem(pair, 1), "the command's arguments");
-    return *argv != NULL && text(PyTuple_GetItem(pair, 0), program);
+    return text(PyTuple_GetItem(pair, 0), program);
 }
 
 static bool
@@ -159,6 +161,13 @@ convert_function(PyObject *function, PyObject *payload, struct call *call)
                      "attach needs a callable to run, attach_run_command or "
                      "attach_run_shell, not %R",
                      function);
+        return false;
+    }
+    if (PyInterpreterState_GetID(PyInterpreterState_Get()) != 0) {
+        /* PyOS_AfterFork_Child() would end the attached process. */
+        PyErr_SetString(PyExc_RuntimeError,
+                        "a Python function cannot be attached from a subinterpreter: "
+                        "attach a command, or call this in the main interpreter");
         return false;
     }
     call->function = Py_NewRef(function);
@@ -416,15 +425,6 @@ close_leaked(const struct descriptors *before, int known)
 /* --- The two ways ------------------------------------------------------------- */
 
 static bool
-is_threaded(void)
-{
-    struct stat status;
-
-    /* A directory per thread, "." and "..". */
-    return stat("/proc/self/task", &status) < 0 || status.st_nlink != 3;
-}
-
-static bool
 ignores_children(void)
 {
     struct sigaction action;
@@ -481,10 +481,8 @@ attach_forked(struct held *held, struct call *call, struct program *program)
     bool forked;
 
     call->c = held->c;
-    held->self->lock.forking = true;
     forked =
         child_fork(&program->helper, attach_in_child, call, call->kind == FUNCTION);
-    held->self->lock.forking = false;
     program->fd = program->helper.fd;
     return forked;
 }
@@ -540,20 +538,22 @@ attach_here(struct held *held, struct call *call, struct program *program)
         c = own;
     }
     WITHOUT_GIL(known = c->init_pidfd(c));
+    if (!before_fork(call->kind == FUNCTION)) {
+        if (known >= 0)
+            close(known);
+        if (own != NULL)
+            lxc_container_put(own);
+        return false;
+    }
     before = open_descriptors();
-    held->self->lock.forking = true;
-    if (call->kind == FUNCTION)
-        PyOS_BeforeFork();
     block_signals(&old);
     result = c->attach(c, runners[call->kind], call, &call->options, &program->pid);
     restore_signals(&old);
-    if (call->kind == FUNCTION)
-        PyOS_AfterFork_Parent();
-    held->self->lock.forking = false;
-    if (known >= 0) {
+    if (known >= 0)
         close_leaked(&before, known);
+    after_fork(call->kind == FUNCTION);
+    if (known >= 0)
         close(known);
-    }
     free(before.fds);
     if (own != NULL)
         lxc_container_put(own);
@@ -585,6 +585,8 @@ look(struct program *program)
     bool gone = child_gone(&program->helper);
     while (hear(program->helper.fd, &message))
         switch (message.said) {
+        case SAID_USABLE: /* heard already */
+            break;
         case SAID_ATTACHED:
             program->pid = message.value;
             break;

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
@@ -141,8 +142,91 @@ hear(int fd, struct message *message)
     return got == (ssize_t)sizeof(*message);
 }
 
+#ifdef Py_GIL_DISABLED
+#define HAS_GIL false
+#else
+#define HAS_GIL true
+#endif
+
 bool
-child_fork(struct child *child, void (*body)(void *, int), void *argument, bool hooks)
+before_fork(bool python)
+{
+    if (!umask_take())
+        return false;
+    /* Without a GIL it is CPython's hooks that stop the other threads. */
+    if (python || !HAS_GIL)
+        PyOS_BeforeFork();
+    return true;
+}
+
+void
+after_fork(bool python)
+{
+    if (python || !HAS_GIL)
+        PyOS_AfterFork_Parent();
+    umask_drop();
+}
+
+bool
+is_threaded(void)
+{
+    struct stat status;
+
+    /* A directory per thread, "." and "..". */
+    return stat("/proc/self/task", &status) < 0 || status.st_nlink != 3;
+}
+
+bool
+child_gone(const struct child *child)
+{
+    siginfo_t info = {.si_pid = 0};
+
+    return waitid(P_PID, (id_t)child->pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ||
+           info.si_pid == child->pid;
+}
+
+/* In the child.  A thread that is not here may have been inside setenv() at the fork:
+ * C code, or another interpreter that has a GIL of its own.  The lock of the
+ * environment is taken for ever then, and liblxc waits for it.  So try it, and die of
+ * that. */
+static void
+try_environment(void)
+{
+    const struct itimerval limit = {.it_value = {.tv_usec = 30 * 1000}}, none = {0};
+    struct sigaction action = {.sa_handler = SIG_DFL}, old;
+    sigset_t alarm, all;
+
+    sigemptyset(&alarm);
+    sigaddset(&alarm, SIGALRM);
+    sigaction(SIGALRM, &action, &old);
+    pthread_sigmask(SIG_UNBLOCK, &alarm, &all);
+    setitimer(ITIMER_REAL, &limit, NULL);
+    unsetenv("no such variable");
+    setitimer(ITIMER_REAL, &none, NULL);
+    restore_signals(&all);
+    sigaction(SIGALRM, &old, NULL);
+}
+
+/* Wait for the child's next message, or its end; signals are answered afterwards.
+ * Whether it said something. */
+static bool
+child_hear_unheeding(const struct child *child, struct message *message)
+{
+    struct pollfd entry = {.fd = child->fd, .events = POLLIN};
+
+    for (;;) {
+        WITHOUT_GIL(poll(&entry, 1, (int)(STEP * 1000)));
+        if (hear(child->fd, message))
+            return true;
+        if (child_gone(child))
+            return hear(child->fd, message);
+    }
+}
+
+/* The child says that it is usable, if it may not be. */
+static bool
+fork_once(struct child *child, void (*body)(void *, int), void *argument, bool python,
+          bool threaded)
 {
     sigset_t old;
     int fds[2], error;
@@ -151,20 +235,26 @@ child_fork(struct child *child, void (*body)(void *, int), void *argument, bool 
         PyErr_SetFromErrno(PyExc_OSError);
         return false;
     }
-    if (hooks)
-        PyOS_BeforeFork();
+    if (!before_fork(python)) {
+        close(fds[0]);
+        close(fds[1]);
+        return false;
+    }
     block_signals(&old);
     child->pid = fork();
     error = errno;
     if (child->pid == 0) {
         close(fds[0]);
+        if (threaded) {
+            try_environment();
+            say(fds[1], SAID_USABLE, 0, 0);
+        }
         signal(SIGCHLD, SIG_DFL); /* liblxc waits for its children */
         body(argument, fds[1]);
         _exit(EXIT_FAILURE);
     }
     restore_signals(&old);
-    if (hooks)
-        PyOS_AfterFork_Parent();
+    after_fork(python);
     close(fds[1]);
     child->fd = fds[0];
     if (child->pid < 0) {
@@ -179,12 +269,21 @@ child_fork(struct child *child, void (*body)(void *, int), void *argument, bool 
 }
 
 bool
-child_gone(const struct child *child)
+child_fork(struct child *child, void (*body)(void *, int), void *argument, bool python)
 {
-    siginfo_t info = {.si_pid = 0};
+    const bool threaded = is_threaded();
+    struct message message;
 
-    return waitid(P_PID, (id_t)child->pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ||
-           info.si_pid == child->pid;
+    for (int i = 0; i < 100; i++) {
+        if (!fork_once(child, body, argument, python, threaded))
+            return false;
+        if (!threaded || child_hear_unheeding(child, &message))
+            return true;
+        child_reap(child);
+    }
+    PyErr_SetString(PyExc_RuntimeError, "no child could be forked in which the C "
+                                        "library's environment is not locked");
+    return false;
 }
 
 void
@@ -253,6 +352,50 @@ child_outlive(struct child *child, struct message *message)
     int heard = child_hear(child, message, -1);
 
     return heard < 0 ? child_hear_quietly(child, message, 1e9) : heard > 0;
+}
+
+/* --- Calls that fork inside liblxc -------------------------------------------- */
+
+struct apart {
+    int (*call)(const void *);
+    const void *argument;
+};
+
+static void
+call_now(void *argument, int fd)
+{
+    const struct apart *apart = argument;
+
+    setpgid(0, 0); /* a typed Ctrl-C must not end it half-way */
+    default_signals();
+    say(fd, SAID_RETURNED, apart->call(apart->argument), 0);
+    _exit(EXIT_SUCCESS);
+}
+
+/* What liblxc forks changes its environment for a hook, and where the caller is no root
+ * it may come from a bare clone(2): locks that another thread held at that moment stay
+ * taken for ever in there, and liblxc would wait for ever.  A forked child has no other
+ * threads, and it has a umask and signals of its own: liblxc changes the umask.  The
+ * price is a fork of this process, as liblxc makes another in most of these calls. */
+bool
+call_apart(int (*call)(const void *), const void *argument, int *result)
+{
+    struct apart apart = {call, argument};
+    struct message message = {0};
+    struct child child;
+
+    if (!is_threaded()) {
+        WITHOUT_GIL(*result = call(argument));
+        return true;
+    }
+    if (!child_fork(&child, call_now, &apart, false))
+        return false;
+    if (child_hear_unheeding(&child, &message))
+        *result = message.value;
+    else
+        because("the process that was to do it was killed");
+    child_reap(&child);
+    return true;
 }
 
 /* --- The terminal ------------------------------------------------------------- */
@@ -447,10 +590,8 @@ Container_start(PyObject *self, PyObject *args, PyObject *kwargs)
                            .cmd = argv != NULL && argv[0] != NULL ? argv : NULL,
                            .parent = getpid(),
                            .terminal = terminal_of(daemonize ? -1 : STDIN_FILENO)};
-    held.self->lock.forking = true;
     bool forked = child_fork(
         &child, daemonize ? start_in_background : start_in_foreground, &start, false);
-    held.self->lock.forking = false;
     let_go(&held); /* others may stop it meanwhile, or ask it */
     if (!forked)
         return NULL;
@@ -466,9 +607,10 @@ Container_start(PyObject *self, PyObject *args, PyObject *kwargs)
         Py_RETURN_FALSE;
     }
     if (!daemonize && message.value) /* liblxc leaves a wait status there */
-        ((Container *)self)->error_num = WIFSIGNALED(message.extra)
-                                             ? 128 + WTERMSIG(message.extra)
-                                             : WEXITSTATUS(message.extra);
+        __atomic_store_n(&((Container *)self)->error_num,
+                         WIFSIGNALED(message.extra) ? 128 + WTERMSIG(message.extra)
+                                                    : WEXITSTATUS(message.extra),
+                         __ATOMIC_RELAXED);
     return PyBool_FromLong(message.value);
 }
 
@@ -527,9 +669,7 @@ Container_console(PyObject *self, PyObject *args, PyObject *kwargs)
     console.c = c;
     console.parent = getpid();
     console.terminal = terminal_of(console.stdinfd);
-    held.self->lock.forking = true;
     forked = child_fork(&child, console_now, &console, false);
-    held.self->lock.forking = false;
     let_go(&held);
     if (!forked)
         return NULL;

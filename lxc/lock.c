@@ -2,7 +2,7 @@
  *
  * The locks, and what a fork does to them.
  *
- * The rule: an object's lock first, then the umask's, then the container's, then the
+ * The rule: an object's lock first, then the container's, then the umask's, then the
  * GIL.  Nobody waits for a lock with the GIL held, so a thread that holds a lock can
  * always get the GIL and finish.
  *
@@ -15,22 +15,31 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 /* Counts the forks between this process and the one that loaded the module, from 1. */
 static unsigned long generation = 1;
 
-/* Guards the renewal of locks and the list of places. */
+/* The thread that made the last of these forks. */
+static pthread_t forker;
+
+/* Guards the renewal of locks, the list of places and the objects' paths; held for a
+ * few instructions. */
 static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
 
-/* save_config and clone change the umask, which is the whole process's, and put
- * it back: two at once could leave a wrong one behind. */
+/* save_config changes the umask, which is the whole process's, and puts it back: two at
+ * once could leave a wrong one behind, and a child that is forked meanwhile would keep
+ * it.  (So does what copies a container, but that is done in a forked child where there
+ * are other threads.) */
 static struct lock umask_lock;
 
 static void
 after_fork_in_child(void)
 {
     generation++;
+    forker = pthread_self();
     pthread_mutex_init(&registry, NULL);
 }
 
@@ -39,27 +48,36 @@ prepare_locks(void)
 {
     static bool prepared;
 
-    if (prepared)
-        return true;
-    if (pthread_atfork(NULL, NULL, after_fork_in_child) != 0)
-        return false;
-    lock_init(&umask_lock);
-    prepared = true;
-    return true;
+    /* Two interpreters may import the module at once. */
+    pthread_mutex_lock(&registry);
+    if (!prepared && pthread_atfork(NULL, NULL, after_fork_in_child) == 0) {
+        lock_init(&umask_lock);
+        prepared = true;
+    }
+    pthread_mutex_unlock(&registry);
+    return prepared;
 }
 
-void
-lock_init(struct lock *lock)
+/* Other threads may look at the generation meanwhile, which comes last. */
+static void
+make_new(struct lock *lock, bool torn)
 {
     pthread_condattr_t attributes;
 
     memset(lock, 0, sizeof(*lock));
+    lock->torn = torn;
     pthread_mutex_init(&lock->mutex, NULL);
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&lock->changed, &attributes);
     pthread_condattr_destroy(&attributes);
     __atomic_store_n(&lock->generation, generation, __ATOMIC_RELEASE);
+}
+
+void
+lock_init(struct lock *lock)
+{
+    make_new(lock, false);
 }
 
 void
@@ -70,20 +88,17 @@ lock_destroy(struct lock *lock)
     pthread_mutex_destroy(&lock->mutex);
 }
 
-bool
+void
 lock_renew(struct lock *lock)
 {
-    bool torn = false;
-
     if (__atomic_load_n(&lock->generation, __ATOMIC_ACQUIRE) == generation)
-        return false;
+        return;
     pthread_mutex_lock(&registry);
-    if (lock->generation != generation) {
-        torn = (lock->config || lock->alone) && !lock->forking;
-        lock_init(lock);
-    }
+    /* A thread that forks while it holds the lock knows what it does. */
+    if (lock->generation != generation)
+        make_new(lock, lock->torn || ((lock->config || lock->alone) &&
+                                      !pthread_equal(lock->owner, forker)));
     pthread_mutex_unlock(&registry);
-    return torn;
 }
 
 /* A thread that waits for a slice of time.  Threads that come again and again, at once,
@@ -197,8 +212,12 @@ lock_take(struct lock *lock, enum hold_mode mode)
                         "interrupted");
         return false;
     }
+    /* Only the main thread answers signals: the others need no GIL in between, for
+     * which they would have to wait with no place in the queue. */
+    const bool main_thread = syscall(SYS_gettid) == getpid();
     while (!taken) {
-        WITHOUT_GIL(taken = wait_slice(lock, mode, &ticket));
+        WITHOUT_GIL(do taken = wait_slice(lock, mode, &ticket);
+                    while (!taken && !main_thread));
         if (!taken && PyErr_CheckSignals() < 0)
             return false;
     }
@@ -216,7 +235,8 @@ lock_drop(struct lock *lock, enum hold_mode mode)
         if (mode == CONFIG)
             lock->config = false;
     }
-    pthread_cond_broadcast(&lock->changed);
+    if (lock->waiters != NULL)
+        pthread_cond_broadcast(&lock->changed);
     pthread_mutex_unlock(&lock->mutex);
 }
 
@@ -282,32 +302,53 @@ place_put(struct place *place)
 
 /* --- Holding a handle --------------------------------------------------------- */
 
-/* Give a handle that was undefined when it was opened the configuration that somebody
- * saved since: liblxc would crash, say no, or write over it. */
-static bool
-adopt(Container *self)
+/* The path is replaced while others show the object, who must not wait for its lock. */
+PyObject *
+get_path(Container *self)
 {
-    struct lxc_container *c = self->c;
-
-    if (!lock_take(&self->lock, ALONE))
-        return false;
-    if (c->lxc_conf == NULL) {
-        read_stamp(c->configfile, &self->file);
-        WITHOUT_GIL(if (c->is_defined(c)) c->load_config(c, NULL));
-        self->unsaved = false;
-        self->cleared = self->cleared && c->lxc_conf == NULL;
-    }
-    lock_drop(&self->lock, ALONE);
-    return true;
+    pthread_mutex_lock(&registry);
+    PyObject *path = Py_XNewRef(self->path);
+    pthread_mutex_unlock(&registry);
+    return path;
 }
 
-bool
-open_first(Container *self)
+void
+set_path(Container *self, PyObject *path)
+{
+    Py_INCREF(path);
+    pthread_mutex_lock(&registry);
+    PyObject *old = self->path;
+    self->path = path;
+    pthread_mutex_unlock(&registry);
+    Py_XDECREF(old);
+}
+
+/* The handle has no configuration: one may have appeared on disk since it was opened,
+ * where liblxc would crash, say no, or write over it. */
+static bool
+lacks_config(const Container *self, int what)
+{
+    return self->c->lxc_conf == NULL &&
+           ((what & RELOAD) || ((what & ADOPT) && !self->cleared));
+}
+
+/* Whether the handle is there, and usable; the lock is held in some way.  In a forked
+ * child liblxc's own lock may be held for ever, by a thread that is not here. */
+static bool
+is_ready(const Container *self, int what)
+{
+    return self->c != NULL && !self->lock.torn && !lacks_config(self, what);
+}
+
+/* Open the handle and load its configuration, where that is to be done; the lock is
+ * held for ALONE. */
+static bool
+make_ready(Container *self, int what)
 {
     char file[PATH_MAX];
 
-    if (!lock_take(&self->lock, ALONE))
-        return false;
+    if (self->lock.torn)
+        self->c = NULL; /* not even given back: that takes liblxc's lock */
     if (self->c == NULL) {
         /* Before the file is read: one that is written meanwhile counts as another. */
         snprintf(file, sizeof(file), "%s/%s/config", c_str(self->path),
@@ -315,11 +356,57 @@ open_first(Container *self)
         read_stamp(file, &self->file);
         self->unsaved = self->cleared = false;
         self->c = open_handle(self);
-        if (self->c != NULL && self->timeout != 0)
+        if (self->c == NULL)
+            return false;
+        if (self->timeout != 0)
             apply_timeout(self->c, self->timeout);
+        self->lock.torn = false;
     }
+    struct lxc_container *c = self->c;
+    if (lacks_config(self, what)) {
+        read_stamp(c->configfile, &self->file);
+        WITHOUT_GIL(if (c->is_defined(c)) c->load_config(c, NULL));
+        self->unsaved = false;
+        self->cleared = self->cleared && c->lxc_conf == NULL;
+    }
+    return true;
+}
+
+bool
+open_first(Container *self)
+{
+    bool ok;
+
+    if (!lock_take(&self->lock, ALONE))
+        return false;
+    ok = make_ready(self, 0);
     lock_drop(&self->lock, ALONE);
-    return self->c != NULL;
+    return ok;
+}
+
+/* Take the object's lock, with its handle ready for the call. */
+static bool
+take_own(Container *self, int what)
+{
+    const enum hold_mode mode = what & (CONFIG | ALONE);
+    bool ok;
+
+    lock_renew(&self->lock);
+    for (;;) {
+        if (!lock_take(&self->lock, mode))
+            return false;
+        if (is_ready(self, what))
+            return true;
+        lock_drop(&self->lock, mode);
+        if (!lock_take(&self->lock, ALONE))
+            return false;
+        ok = make_ready(self, what);
+        lock_drop(&self->lock, ALONE);
+        if (!ok)
+            return false;
+        /* Once: another thread may take the configuration away again and again. */
+        what &= ~(ADOPT | RELOAD);
+    }
 }
 
 static bool
@@ -329,12 +416,24 @@ take_other(struct lock *lock)
     return lock_take(lock, ALONE);
 }
 
+bool
+umask_take(void)
+{
+    return take_other(&umask_lock);
+}
+
+void
+umask_drop(void)
+{
+    lock_drop(&umask_lock, ALONE);
+}
+
 static bool
 find_place(Container *self)
 {
     struct place *place, *none = NULL;
 
-    if (self->place != NULL)
+    if (__atomic_load_n(&self->place, __ATOMIC_ACQUIRE) != NULL)
         return true;
     if ((place = place_get(c_str(self->path), c_str(self->name))) == NULL) {
         PyErr_NoMemory();
@@ -351,32 +450,23 @@ hold(PyObject *object, int what)
 {
     Container *self = (Container *)object;
     const struct held nothing = {NULL, NULL, 0};
-    int mode = what & (CONFIG | ALONE);
+    const enum hold_mode mode = what & (CONFIG | ALONE);
 
     no_reason();
-    if (self->name == NULL) {
+    if (!is_initialized(self)) {
         PyErr_SetString(PyExc_RuntimeError,
                         "this Container was never initialized: call its __init__()");
         return nothing;
     }
-    /* In a forked child liblxc's own lock may be held for ever, by a thread that is not
-     * here: leave that handle alone and open another. */
-    if (lock_renew(&self->lock))
-        self->c = NULL;
-    if (self->c == NULL && !open_first(self))
+    if (!take_own(self, what))
         return nothing;
-    if (self->c->lxc_conf == NULL &&
-        ((what & RELOAD) || ((what & ADOPT) && !self->cleared)) && !adopt(self))
-        return nothing;
-    if (!lock_take(&self->lock, mode))
-        return nothing;
-    if ((what & UMASK) && !take_other(&umask_lock)) {
+    if ((what & PIDFD) && !(find_place(self) && take_other(&self->place->lock))) {
         lock_drop(&self->lock, mode);
         return nothing;
     }
-    if ((what & PIDFD) && !(find_place(self) && take_other(&self->place->lock))) {
-        if (what & UMASK)
-            lock_drop(&umask_lock, ALONE);
+    if ((what & UMASK) && !umask_take()) {
+        if (what & PIDFD)
+            lock_drop(&self->place->lock, ALONE);
         lock_drop(&self->lock, mode);
         return nothing;
     }
@@ -388,10 +478,10 @@ let_go(struct held *held)
 {
     if (held->c == NULL)
         return;
+    if (held->what & UMASK)
+        umask_drop();
     if (held->what & PIDFD)
         lock_drop(&held->self->place->lock, ALONE);
-    if (held->what & UMASK)
-        lock_drop(&umask_lock, ALONE);
     lock_drop(&held->self->lock, held->what & (CONFIG | ALONE));
     held->c = NULL;
 }
