@@ -123,9 +123,8 @@ in_chroot() {
     local root=$1 cgroups=$2 own status=0
     shift 2
 
-    if [ "$cgroups" = hybrid ] && ! grep -qE '^[0-9]+:[a-z]' /proc/self/cgroup; then
+    [ "$cgroups" != hybrid ] || has_cgroup_v1 ||
         fail "this machine has no controllers in cgroup v1: boot it with systemd.unified_cgroup_hierarchy=0."
-    fi
     own=$(own_cgroup "$root")
     make_own_cgroups "$own"
     # The root of a cgroup namespace is where the process was that made it.  From there
@@ -249,6 +248,11 @@ make_bridge() {
 }
 
 # --- The cgroups of a root ------------------------------------------------------------
+
+# Whether this machine has controllers in cgroup v1.
+has_cgroup_v1() {
+    grep -qE '^[0-9]+:[a-z_,]+:' /proc/self/cgroup
+}
 
 # Print where cgroup2 is mounted.
 unified_mount() {
