@@ -538,7 +538,6 @@ has_snapshot(struct lxc_container *c, const char *snapshot)
     return found;
 }
 
-<<<<<<< HEAD
 /* Whether lxc.rootfs.path is set. */
 static bool
 has_root(struct lxc_container *c)
@@ -548,16 +547,10 @@ has_root(struct lxc_container *c)
 
 /* liblxc 7 crashes where it renames a container that has no root filesystem. */
 static bool
-rename_on_disk(struct lxc_container *c, const char *newname)
-{
-    return has_root(c) && c->rename(c, newname);
-=======
-static bool
-has_config(struct lxc_container *c, const char *ignored)
+can_rename(struct lxc_container *c, const char *ignored)
 {
     (void)ignored;
-    return c->lxc_conf != NULL;
->>>>>>> main
+    return has_root(c);
 }
 
 /* liblxc crashes where there is no root filesystem to restore to, and destroys the
@@ -606,15 +599,6 @@ BOOL_METHOD(add_device_node, SHARED | ADOPT, "O&|O&", c->add_device_node(c, s, t
             text, optional_text, "src_path", "dest_path")
 BOOL_METHOD(remove_device_node, SHARED | ADOPT, "O&|O&", c->remove_device_node(c, s, t),
             text, optional_text, "src_path", "dest_path")
-<<<<<<< HEAD
-BOOL_METHOD(rename, CONFIG | UMASK | RELOAD, "O&", rename_on_disk(c, s),
-            name, text, "new_name")
-BOOL_METHOD(snapshot_destroy, CONFIG | ADOPT, "O&", c->snapshot_destroy(c, s),
-            name, text, "name")
-BOOL_METHOD(snapshot_restore, CONFIG | UMASK | RELOAD, "O&|O&",
-            restore(c, s, t),
-            name, optional_name, "name", "newname")
-=======
 // clang-format on
 
 /* What a call that forks inside liblxc is given, see call_apart(). */
@@ -697,13 +681,12 @@ call_forking(PyObject *self, PyObject *args, PyObject *kwargs, int what,
     }
 
 // clang-format off
-FORKING_METHOD(rename, CONFIG | RELOAD, "O&", has_config, c->rename(c, s),
+FORKING_METHOD(rename, CONFIG | RELOAD, "O&", can_rename, c->rename(c, s),
                name, text, "new_name")
 FORKING_METHOD(snapshot_destroy, CONFIG | ADOPT, "O&", NULL,
                c->snapshot_destroy(c, s), name, text, "name")
 FORKING_METHOD(snapshot_restore, CONFIG | RELOAD, "O&|O&", can_restore,
                c->snapshot_restore(c, s, t), name, optional_name, "name", "newname")
->>>>>>> main
 // clang-format on
 
 /* The members without arguments, methods and properties alike, are one shape. */
