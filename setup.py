@@ -3,6 +3,7 @@
 
 The metadata is in pyproject.toml.  These environment variables change the build:
 
+LXC_LAUNCHER_CC     the compiler for the launcher; the extension's if unset
 PKG_CONFIG          the pkg-config program to ask; "pkg-config" if unset
 LXC_WERROR=1        warnings on, and an error each
 LXC_SANITIZE=list   build with -fsanitize=list, such as "address,undefined"
@@ -10,6 +11,7 @@ LXC_COVERAGE=1      write coverage data for gcov when it runs
 LXC_LIMITED_API=1   one extension for CPython 3.10 and later (an abi3 wheel)
 """
 
+import copy
 import os
 import shlex
 import subprocess
@@ -21,6 +23,7 @@ from setuptools.command.build_ext import build_ext
 
 # The first release whose struct lxc_container all later ones only append to.
 OLDEST_LIBLXC = "4.0.5"
+LAUNCHER_SOURCES = ["lxc/launcher.c", "lxc/request.c", "lxc/work.c"]
 HOW_TO_INSTALL = (
     "install {0} on Debian and Ubuntu, {1} on Fedora, or {2} on Alpine, and try again."
 )
@@ -65,7 +68,38 @@ def liblxc_flags():
 
 
 class build_with_liblxc(build_ext):
-    """Asks pkg-config only when something is compiled: an sdist needs no liblxc."""
+    """Asks pkg-config only when something is compiled: an sdist needs no liblxc.
+
+    The launcher, a program, is built beside the extension and goes where that goes.
+    """
+
+    def launcher_path(self):
+        directory = os.path.dirname(self.get_ext_fullpath("lxc._lxc"))
+        return os.path.join(directory, "launcher")
+
+    def get_outputs(self):
+        return [*super().get_outputs(), self.launcher_path()]
+
+    def build_launcher(self, cflags, libs):
+        path = self.launcher_path()
+        compiler = self.compiler
+        if os.environ.get("LXC_LAUNCHER_CC"):
+            # For a C library that is older than this machine's, for instance.
+            command = shlex.split(os.environ["LXC_LAUNCHER_CC"])
+            compiler = copy.copy(compiler)
+            compiler.compiler_so = [*command, "-fPIC", "-O2"]
+            compiler.linker_exe = command
+        objects = compiler.compile(
+            LAUNCHER_SOURCES,
+            output_dir=os.path.join(self.build_temp, "launcher"),
+            debug=self.debug,
+            extra_postargs=[*compile_args, *cflags],
+            depends=["lxc/request.h", "lxc/work.h"],
+        )
+        compiler.link_executable(
+            objects, path, extra_postargs=[*link_args, *libs, "-pie"]
+        )
+        os.chmod(path, 0o755)
 
     def build_extensions(self):
         cflags, libs = liblxc_flags()
@@ -79,6 +113,7 @@ class build_with_liblxc(build_ext):
             if not argument.startswith("-Wl,-rpath")
         ]
         super().build_extensions()
+        self.build_launcher(cflags, libs)
 
 
 macros = []
@@ -125,8 +160,11 @@ setup(
                 "lxc/features.c",
                 "lxc/listing.c",
                 "lxc/lock.c",
+                "lxc/request.c",
+                "lxc/spawn.c",
+                "lxc/work.c",
             ],
-            depends=["lxc/_lxc.h"],
+            depends=["lxc/_lxc.h", "lxc/request.h", "lxc/work.h"],
             define_macros=macros,
             extra_compile_args=compile_args,
             extra_link_args=link_args,
