@@ -270,7 +270,9 @@ class Container(_lxc.Container):
         """Give the running container the host's device node src_path, as dest_path.
 
         liblxc looks for dest_path on the host too.  Needs root.  Return whether that
-        was done.  Wraps lxc_container.add_device_node.
+        was done.  On a host with cgroup2 alone liblxc then denies a container that has
+        no lxc.cgroup2.devices rules all other devices, /dev/null too.
+        Wraps lxc_container.add_device_node.
         """
         return self._note(
             "add_device_node", super().add_device_node(src_path, dest_path)
