@@ -47,6 +47,20 @@ no_reason(void)
     reason[0] = '\0';
 }
 
+/* --- Python's own ------------------------------------------------------------- */
+
+PyObject *
+call_in(const char *module_name, const char *function, PyObject *argument)
+{
+    OWNED PyObject *module = PyImport_ImportModule(module_name);
+    /* CPython keeps names that it has looked up: let it always be the same. */
+    OWNED PyObject *attribute = PyUnicode_InternFromString(function);
+
+    if (module == NULL || attribute == NULL)
+        return NULL;
+    return PyObject_CallMethodObjArgs(module, attribute, argument, NULL);
+}
+
 /* --- Arguments ---------------------------------------------------------------- */
 
 int
@@ -222,14 +236,13 @@ lxcpath(PyObject *arg, void *result)
     if (arg == NULL)
         return PyUnicode_FSConverter(arg, result);
     OWNED PyObject *given = NULL;
-    OWNED PyObject *module = PyImport_ImportModule("os.path");
-    if (module == NULL || !PyUnicode_FSConverter(arg, &given))
+    if (!PyUnicode_FSConverter(arg, &given))
         return 0;
     if (PyBytes_Size(given) == 0) {
         PyErr_SetString(PyExc_ValueError, "an lxcpath must not be empty");
         return 0;
     }
-    OWNED PyObject *path = PyObject_CallMethod(module, "abspath", "O", given);
+    OWNED PyObject *path = call_in("os.path", "abspath", given);
     if (path == NULL)
         return 0;
     const char *s = PyBytes_AsString(path);
@@ -878,8 +891,9 @@ static PyObject *
 Container_repr(PyObject *object)
 {
     Container *self = (Container *)object;
+    OWNED PyObject *attribute = PyUnicode_InternFromString("__name__");
     OWNED PyObject *type =
-        PyObject_GetAttrString((PyObject *)Py_TYPE(object), "__name__");
+        attribute ? PyObject_GetAttr((PyObject *)Py_TYPE(object), attribute) : NULL;
 
     if (type == NULL)
         return NULL;

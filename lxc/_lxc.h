@@ -206,6 +206,9 @@ PyObject *module_features(PyObject *module, PyObject *ignored);
 void because(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void no_reason(void);
 
+/* Call a function of a Python module, without an argument if that is NULL. */
+PyObject *call_in(const char *module_name, const char *function, PyObject *argument);
+
 /* --- Arguments (_lxc.c) ------------------------------------------------------- */
 
 /* O& converters.  Text crosses the border in the filesystem encoding, both ways, so

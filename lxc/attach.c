@@ -140,10 +140,8 @@ convert_function(PyObject *function, PyObject *payload, struct call *call)
     call->arguments = payload ? PyTuple_Pack(1, payload) : PyTuple_New(0);
     /* It imports what it needs, and flushes, in the parent: in the child the files are
      * the container's. */
-    OWNED PyObject *module = PyImport_ImportModule("lxc._attached");
-    if (module == NULL || call->arguments == NULL)
-        return false;
-    call->run = PyObject_CallMethod(module, "prepare", NULL);
+    call->run =
+        call->arguments != NULL ? call_in("lxc._attached", "prepare", NULL) : NULL;
     return call->run != NULL;
 }
 
