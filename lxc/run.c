@@ -239,7 +239,8 @@ end_all(pid_t command)
 {
     pid_t got;
 
-    kill(command, SIGKILL);
+    if (command > 0)
+        kill(command, SIGKILL);
     for (int round = 0;; round++) {
         while ((got = waitpid(-1, NULL, WNOHANG | __WALL)) > 0)
             round = 0;
@@ -286,12 +287,12 @@ watch(pid_t command, int control, int leash, int signals)
         if (ended && !told) {
             told = true;
             say(control, SAID_ENDED, how, got == 0);
-            if (got < 0)
-                return;
         }
+        if (ended && got < 0)
+            return;
         if (news[1].revents) {
             if (!hear(control, &message)) { /* the launcher was killed */
-                end_all(command);
+                end_all(ended ? 0 : command);
                 return;
             }
             if (message.said == SAID_SIGNAL && !ended)
@@ -300,7 +301,7 @@ watch(pid_t command, int control, int leash, int signals)
         }
         if (news[2].revents) {
             if (read(leash, &order, 1) == 1) {
-                end_all(command);
+                end_all(ended ? 0 : command);
                 return;
             }
             leash = -1; /* the caller has gone, or has all that it wanted */
