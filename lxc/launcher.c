@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* --- The handle --------------------------------------------------------------- */
@@ -69,6 +70,22 @@ open_like(const struct request *request)
 
 /* --- Main --------------------------------------------------------------------- */
 
+/* The two that glibc keeps for its threads: posix_spawn() has them ignored in what it
+ * starts, and signal() will not touch them. */
+static void
+reset_internal_signals(void)
+{
+    const struct {
+        void (*handler)(int);
+        unsigned long flags;
+        void (*restorer)(void);
+        unsigned char mask[8];
+    } standard = {.handler = SIG_DFL};
+
+    syscall(SYS_rt_sigaction, 32, &standard, NULL, sizeof(standard.mask));
+    syscall(SYS_rt_sigaction, 33, &standard, NULL, sizeof(standard.mask));
+}
+
 int
 main(int argc, char **argv)
 {
@@ -80,7 +97,10 @@ main(int argc, char **argv)
         fputs("This program is started by Python's lxc package.\n", stderr);
         return EXIT_FAILURE;
     }
+    /* What is typed at a terminal is for the command, which gets them back. */
+    block_signals(NULL);
     default_dispositions();
+    reset_internal_signals();
     prctl(PR_SET_NAME, "lxc-launcher");
     for (int i = 1; i < argc; i++)
         fcntl(atoi(argv[i]), F_SETFD, FD_CLOEXEC);

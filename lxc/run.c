@@ -483,7 +483,6 @@ run_and_end(struct lxc_container *c, struct request *request, const int stdio[3]
     pid_t supervisor;
     bool left;
 
-    block_signals(NULL);
     sigfillset(&all);
     signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
     if (signals < 0 ||
