@@ -523,6 +523,7 @@ def communicate(
     except BaseException:
         launch.end_all()
         process.kill()
+        process.wait()
         raise
 
 
