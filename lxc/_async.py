@@ -61,7 +61,7 @@ async def begin(launch: Launch, streams: dict[str, Any]) -> asyncio.subprocess.P
     launch.spawned()
     try:
         said = await listen(launch, process)
-        if said is not None and said[0] != "executed":
+        if said is None or said[0] != "executed":
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(process.wait(), PATIENCE)
         launch.judge(said, process.returncode)

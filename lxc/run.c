@@ -324,7 +324,8 @@ supervise(void *payload)
     const struct supervised *run = payload;
     const struct request *request = run->request;
     const int report = request->attach.report, leash = request->leash;
-    struct pollfd launcher = {.fd = run->control};
+    struct pollfd launcher = {.fd = run->control, .events = POLLIN};
+    struct message message;
     struct failure failure;
     int failed[2], signals, terminal = -1;
     sigset_t awaited;
@@ -344,8 +345,12 @@ supervise(void *payload)
         say(report, SAID_NO_EXEC, errno, STEP_TERMINAL);
         return NOT_RUN;
     }
-    if (poll(&launcher, 1, 0) > 0 && launcher.revents & POLLHUP)
-        return NOT_RUN; /* killed meanwhile: the command must not begin */
+    /* The launcher may have been killed meanwhile, or ended by liblxc, which does that
+     * where it cannot move this process: then the command must not begin. */
+    while (poll(&launcher, 1, -1) < 0)
+        ;
+    if (!hear(run->control, &message) || message.said != SAID_ATTACHED)
+        return NOT_RUN;
     command = fork();
     if (command < 0) {
         say(report, SAID_NO_EXEC, errno, STEP_FORK);
@@ -496,6 +501,7 @@ run_and_end(struct lxc_container *c, struct request *request, const int stdio[3]
         say_why(request->attach.report, SAID_RETURNED, result, 0, why);
         _exit(NOT_RUN);
     }
+    say(control[0], SAID_ATTACHED, supervisor, 0);
     /* The pipes are the command's: their other ends must see when it closes them. */
     if (request->tty) {
         close_others((int[]){control[0], signals, stdio[0], stdio[1], stdio[2]}, 5);

@@ -423,17 +423,23 @@ def people(container: lxc.Container) -> None:
     (root / "etc/passwd").write_text(PASSWD)
     (root / "etc/group").write_text(GROUPS)
     (root / "opt").mkdir(exist_ok=True)
-    shutil.copy(root / "bin/busybox", root / "opt/bb")
-    (root / "opt/bb").chmod(0o755)
+    shutil.copy(root / "bin/busybox", root / "opt/busybox")
+    (root / "opt/busybox").chmod(0o755)
 
 
 def identity(container: lxc.Container, **options: Any) -> tuple[int, int, set[int]]:
     """What a command is; by a program that has no setuid bit, which busybox has."""
-    pattern = "^(Uid|Gid|Groups):"
+    args = ["/opt/busybox", "grep", "-E", "^(Uid|Gid|Groups):", "/proc/self/status"]
     uids, gids, groups = (
         {int(number) for number in line.split()[1:]}
         for line in output(
-            container, "/opt/bb", "grep", "-E", pattern, "/proc/self/status", **options
+            container,
+            "/opt/busybox",
+            "grep",
+            "-E",
+            pattern,
+            "/proc/self/status",
+            **options,
         ).splitlines()
     )
     assert len(uids) == len(gids) == 1
@@ -468,7 +474,7 @@ def test_users_and_groups(peopled: lxc.Container) -> None:
 
 
 def test_user_cannot_regain_what_it_gave_up(peopled: lxc.Container) -> None:
-    args = ["/opt/bb", "grep", "-E", "^Cap(Prm|Eff)", "/proc/self/status"]
+    args = ["/opt/busybox", "grep", "-E", "^Cap(Prm|Eff)", "/proc/self/status"]
     text = output(peopled, *args, user="web")
     assert [line.split()[1] for line in text.splitlines()] == ["0" * 16] * 2
 
