@@ -432,15 +432,7 @@ def identity(container: lxc.Container, **options: Any) -> tuple[int, int, set[in
     args = ["/opt/busybox", "grep", "-E", "^(Uid|Gid|Groups):", "/proc/self/status"]
     uids, gids, groups = (
         {int(number) for number in line.split()[1:]}
-        for line in output(
-            container,
-            "/opt/busybox",
-            "grep",
-            "-E",
-            pattern,
-            "/proc/self/status",
-            **options,
-        ).splitlines()
+        for line in output(container, *args, **options).splitlines()
     )
     assert len(uids) == len(gids) == 1
     return uids.pop(), gids.pop(), groups
