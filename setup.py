@@ -160,9 +160,11 @@ setup(
             "lxc._lxc",
             sources=[
                 "lxc/_lxc.c",
+                "lxc/addresses.c",
                 "lxc/attach.c",
                 "lxc/child.c",
                 "lxc/features.c",
+                "lxc/listing.c",
                 "lxc/lock.c",
                 "lxc/process.c",
                 "lxc/request.c",

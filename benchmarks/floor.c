@@ -65,6 +65,112 @@ container(void)
     return c != NULL && lxc_container_put(c) == 1;
 }
 
+static bool
+state(void)
+{
+    return strcmp(running->state(running), "RUNNING") == 0;
+}
+
+static bool
+is_running(void)
+{
+    return running->is_running(running);
+}
+
+static void
+free_all(char **strings)
+{
+    for (char **s = strings; s != NULL && *s != NULL; s++)
+        free(*s);
+    free(strings);
+}
+
+static bool
+get_ips(void)
+{
+    char **ips = running->get_ips(running, NULL, NULL, 0);
+    const bool ok = ips != NULL;
+
+    free_all(ips);
+    return ok;
+}
+
+static bool
+get_interfaces(void)
+{
+    char **interfaces = running->get_interfaces(running);
+    const bool ok = interfaces != NULL;
+
+    free_all(interfaces);
+    return ok;
+}
+
+/* The length first, as liblxc has it. */
+static bool
+read_item(int (*read)(struct lxc_container *, const char *, char *, int),
+          struct lxc_container *c, const char *key)
+{
+    const int length = read(c, key, NULL, 0);
+    char *value = length >= 0 ? malloc((size_t)length + 1) : NULL;
+    const bool ok = value != NULL && read(c, key, value, length + 1) == length;
+
+    free(value);
+    return ok;
+}
+
+static bool
+get_config_item(void)
+{
+    return read_item(stopped->get_config_item, stopped, "lxc.uts.name");
+}
+
+static bool
+set_config_item(void)
+{
+    return stopped->set_config_item(stopped, "lxc.uts.name", "name");
+}
+
+static bool
+get_cgroup_item(void)
+{
+    return read_item(running->get_cgroup_item, running, "pids.max");
+}
+
+/* The lxcpaths with many containers are beside the other, their number appended. */
+static bool
+list(const char *number, bool objects)
+{
+    char other[4096];
+    char **names = NULL;
+    struct lxc_container **containers = NULL;
+    int n;
+
+    snprintf(other, sizeof(other), "%s-%s", path, number);
+    n = list_all_containers(other, &names, objects ? &containers : NULL);
+    for (int i = 0; i < n; i++) {
+        free(names[i]);
+        if (objects)
+            lxc_container_put(containers[i]);
+    }
+    free(names);
+    free(containers);
+    return n == atoi(number);
+}
+
+#define LIST(number)                                                                   \
+    static bool list_##number(void)                                                    \
+    {                                                                                  \
+        return list(#number, false);                                                   \
+    }                                                                                  \
+    static bool objects_##number(void)                                                 \
+    {                                                                                  \
+        return list(#number, true);                                                    \
+    }
+
+LIST(10)
+LIST(300)
+LIST(3000)
+
 static const struct {
     const char *name;
     bool (*run)(void);
@@ -76,6 +182,19 @@ static const struct {
     OPERATION(start),
     OPERATION(stop),
     OPERATION(container),
+    OPERATION(state),
+    OPERATION(is_running),
+    OPERATION(get_ips),
+    OPERATION(get_interfaces),
+    OPERATION(get_config_item),
+    OPERATION(set_config_item),
+    OPERATION(get_cgroup_item),
+    OPERATION(list_10),
+    OPERATION(list_300),
+    OPERATION(list_3000),
+    OPERATION(objects_10),
+    OPERATION(objects_300),
+    OPERATION(objects_3000),
 // clang-format on
 #undef OPERATION
 };

@@ -39,26 +39,63 @@ TOLERANCE = 1.1  # how far --check lets a ratio miss its goal
 
 class Row(NamedTuple):
     name: str
-    floor: str  # an operation of floor.c
+    floor: str | float  # an operation of floor.c, or simply seconds
     python: str  # the same as a Python statement, see worker.py
     goal: float  # what it may cost here, as a multiple of the floor
     batch: int = 1  # how many make one measurement
     gap: float = 0  # seconds of rest before a measurement
     undo: str = ""  # an operation of floor.c to follow a measurement, untimed
     times: int = 1  # as many rounds as --rounds says, for figures that scatter
+    heap: int = 0  # MiB of memory in use in the Python processes
+    rival: str = ""  # a Python statement that takes the floor's and the peer's place
 
 
 TRUE = "assert running.attach_wait(lxc.attach_run_command, ['/bin/true']) == 0"
 ZERO = "assert running.attach_wait(zero) == 0"
 START = "assert stopped.start()"
 CONTAINER = "lxc.Container(name, path)"
+IMPORT = "import lxc"  # measured in new interpreters
+LIST = "assert len(lxc.list_containers(config_path=f'{{path}}-{0}')) == {0}"
+OBJECTS = LIST.replace("(config", "(as_object=True, config")
+IPS = "assert running.get_ips()"
+INTERFACES = "assert running.get_interfaces()"
+GET = "stopped.get_config_item('lxc.uts.name')"
+SET = "stopped.set_config_item('lxc.uts.name', 'name')"
+CGROUP = "running.get_cgroup_item('pids.max')"
+RUN = "assert running.run(['true'], capture_output=True).returncode == 0"
+LXC_ATTACH = (
+    "assert subprocess.run(['lxc-attach', '-P', path, '-n', running.name, '--', "
+    "'true'], capture_output=True).returncode == 0"
+)
+SIZES = (10, 300, 3000)
+ADDRESSES = ("ipv4.address = 192.0.2.7/24", "ipv6.address = 2001:db8::7/64")
 
 ROWS = [
     Row("attach_wait of /bin/true", "attach_command", TRUE, 1.5, batch=5),
     Row("the same, 0.3 s apart", "attach_command", TRUE, 1.15, gap=0.3, times=3),
     Row("attach_wait of a function", "attach_function", ZERO, 1.8, batch=5),
+    Row("run, for lxc-attach", 0, RUN, 0.75, batch=5, rival=LXC_ATTACH),
+    Row("the same, 1 GiB heap", 0, RUN, 0.75, batch=5, heap=1024, rival=LXC_ATTACH),
     Row("start", "start", START, 1.25, undo="stop"),
     Row("Container(name)", "container", CONTAINER, 1.3, batch=200),
+    Row("state", "state", "running.state", 1.05, batch=200),
+    Row("running", "is_running", "running.running", 1.05, batch=200),
+    Row("get_ips", "get_ips", IPS, 0.5, batch=20),
+    Row("get_ips, 1 GiB heap", "get_ips", IPS, 0.5, batch=5, heap=1024),
+    Row("get_interfaces", "get_interfaces", INTERFACES, 0.5, batch=20),
+    Row("get_config_item", "get_config_item", GET, 2, batch=20000),
+    Row("set_config_item", "set_config_item", SET, 7, batch=5000),
+    Row("get_cgroup_item", "get_cgroup_item", CGROUP, 0.6, batch=50),
+    # 10 ms and 20 ms where the floor takes 119 ms and 249 ms.
+    *(
+        Row(f"list_containers, {n:,}", f"list_{n}", LIST.format(n), goal, batch=batch)
+        for n, goal, batch in ((10, 1.2, 300), (300, 0.6, 10), (3000, 0.084, 1))
+    ),
+    *(
+        Row(f"as_object, {n:,}", f"objects_{n}", OBJECTS.format(n), goal, batch=batch)
+        for n, goal, batch in ((10, 0.6, 100), (300, 0.3, 4), (3000, 0.08, 1))
+    ),
+    Row("import lxc, of 5 ms", 5e-3, IMPORT, 1),
 ]
 
 TITLES = ("operation", "C floor", "python3-lxc", "x", "ours", "x", "+-", "goal", "")
@@ -126,7 +163,7 @@ class Worker:
 
 
 @contextlib.contextmanager
-def workers(lab: Lab, ours: str) -> Iterator[tuple[list[Worker], list[str]]]:
+def workers(lab: Lab, peer: str, ours: str) -> Iterator[tuple[list[Worker], list[str]]]:
     """New processes of the three, and what they say of themselves.
 
     They are new for each row, as descriptors that an attach leaks add up.
@@ -135,7 +172,7 @@ def workers(lab: Lab, ours: str) -> Iterator[tuple[list[Worker], list[str]]]:
     with contextlib.ExitStack() as stack:
         three = [
             stack.enter_context(Worker(*command, *lab.containers))
-            for command in ((lab.floor,), (*python, PEER), (*python, ours))
+            for command in ((lab.floor,), (*python, peer), (*python, ours))
         ]
         yield three, [worker.answer() for worker in three]
 
@@ -164,22 +201,48 @@ class Cost(NamedTuple):
         return f"{self.median * 1e6:.2f} us"
 
 
-def measure(row: Row, lab: Lab, ours: str, rounds: int) -> list[Cost]:
+def measure(row: Row, lab: Lab, peer: str, ours: str, rounds: int) -> list[Cost]:
     """What floor, peer and ours take.  The first round only warms up."""
-    with workers(lab, ours) as (three, _):
+    with workers(lab, peer, ours) as (three, _):
         floor = three[0]
+        if row.heap:
+            for worker in three[1:]:
+                worker.measure(1, f"lxc.heap = b'x' * ({row.heap} << 20)")
         seconds: list[list[float]] = [[] for _ in three]
         for _ in range(rounds * row.times + 1):
-            for worker, results in zip(three, seconds):
+            for worker, directory, results in zip(three, ("", peer, ours), seconds):
                 # Not the same each time: the kernel's timers would lock on to it.
                 time.sleep(row.gap * random.uniform(1, 1.2))
-                operation = row.floor if worker is floor else row.python
-                results.append(worker.measure(row.batch, operation))
+                if row.python == IMPORT and directory:
+                    results.append(import_seconds(directory))
+                elif worker is floor and row.rival:
+                    results.append(three[1].measure(row.batch, row.rival))
+                elif row.rival and directory == peer:
+                    results.append(seconds[0][-1])
+                elif worker is not floor:
+                    results.append(worker.measure(row.batch, row.python))
+                elif isinstance(row.floor, str):
+                    results.append(worker.measure(row.batch, row.floor))
+                else:
+                    results.append(row.floor)
                 if row.undo:
                     floor.measure(1, row.undo)
                     worker.return_to_our_cgroups()
                     remove_cgroups(lab.stopped)
     return [Cost.of(results[1:]) for results in seconds]
+
+
+def import_seconds(directory: str) -> float:
+    """How long a new interpreter takes to import lxc from a directory."""
+    program = """
+import sys
+from time import perf_counter
+sys.path.insert(0, sys.argv[1])
+begin = perf_counter()
+import lxc
+print(perf_counter() - begin)
+"""
+    return float(output(PYTHON, "-I", "-S", "-c", program, directory))
 
 
 @contextlib.contextmanager
@@ -198,7 +261,14 @@ def laboratory() -> Iterator[Lab]:
             config.write_text("lxc.net.0.type = empty\n")
             for container in containers:
                 output("lxc-create", *container, "-t", "busybox", "-f", str(config))
+            # Addresses, which its DHCP client would take away again.
+            network = "type = veth", "flags = up", *ADDRESSES
+            with open(os.path.join(path, lab.running, "config"), "a") as file:
+                file.writelines(f"lxc.net.0.{item}\n" for item in network)
+            os.unlink(os.path.join(path, lab.running, "rootfs/bin/udhcpc"))
             output("lxc-start", *containers[0])
+            for number in SIZES:
+                define(f"{path}-{number}", number)
             yield lab
         finally:
             for number in SIGNALS:  # nothing may stop the cleaning up
@@ -206,6 +276,15 @@ def laboratory() -> Iterator[Lab]:
             for container in containers:
                 subprocess.run(["lxc-destroy", *container, "-f"], capture_output=True)
                 remove_cgroups(container[-1])
+
+
+def define(path: str, number: int) -> None:
+    """Define containers that are a directory and a short configuration."""
+    names = [f"container-{n}" for n in range(number)]
+    random.shuffle(names)
+    for name in names:
+        os.makedirs(os.path.join(path, name))
+        Path(path, name, "config").write_text(f"lxc.uts.name = {name}\n")
 
 
 def build(target: str) -> None:
@@ -251,30 +330,38 @@ def remove_cgroups(name: str) -> None:
         time.sleep(0.005)
 
 
-def find_ours() -> str | None:
+def find_ours(peer: str) -> str | None:
     """The directory from which this interpreter would import lxc, if not the peer's."""
     spec = importlib.util.find_spec("lxc")
     if spec is None or spec.origin is None:
         return None
     directory = str(Path(spec.origin).parent.parent)
-    return None if directory == PEER else directory
+    return None if directory == peer else directory
 
 
-def facts(lab: Lab, ours: str) -> list[str]:
+def version_of_peer(peer: str) -> str:
+    """The version that a package or its metadata says."""
+    if peer == PEER:
+        return output("dpkg-query", "-W", "-f", "${Version}", "python3-lxc")
+    for metadata in Path(peer).glob("*.egg-info"):
+        return metadata.stem.partition("-")[2]
+    return "version unknown"
+
+
+def facts(lab: Lab, peer: str, ours: str) -> list[str]:
     """What the figures depend on, one fact a line."""
-    with workers(lab, ours) as (_, greetings):
+    with workers(lab, peer, ours) as (_, greetings):
         (liblxc,), *bindings = (greeting.split() for greeting in greetings)
     (peer_liblxc, _, _), (our_liblxc, version, python) = bindings
     if not liblxc == peer_liblxc == our_liblxc:
         sys.exit(f"versions of liblxc differ: {liblxc}, {peer_liblxc}, {our_liblxc}")
-    debian = output("dpkg-query", "-W", "-f", "${Version}", "python3-lxc")
     cpus = len(os.sched_getaffinity(0))
     load = os.getloadavg()[0]
-    role = "the peer again" if ours == PEER else f"version {version}"
+    role = "the peer again" if ours == peer else f"version {version}"
     return [
         f"machine      {cpus} CPUs, Linux {platform.release()}, load {load:.2f}",
         f"C floor      liblxc {liblxc}",
-        f"python3-lxc  Debian's {debian}, from {PEER}",
+        f"python3-lxc  {version_of_peer(peer)}, from {peer}",
         f"ours         {role}, from {ours}",
         f"Python       {python}, {PYTHON} for both bindings",
     ]
@@ -294,6 +381,12 @@ def parse(rows: list[str]) -> argparse.Namespace:
         help="where the lxc package to measure is (default: where this Python has it)",
     )
     parser.add_argument(
+        "--peer",
+        metavar="DIRECTORY",
+        default=PEER,
+        help="where python3-lxc is (default: %(default)s)",
+    )
+    parser.add_argument(
         "--rounds",
         type=int,
         default=40,
@@ -311,7 +404,8 @@ def parse(rows: list[str]) -> argparse.Namespace:
         help="fail if a ratio misses its goal by more than 10 %%",
     )
     options = parser.parse_args()
-    options.ours = options.ours or find_ours()
+    options.peer = os.path.abspath(options.peer)
+    options.ours = options.ours or find_ours(options.peer)
     if options.ours is None:
         parser.error("this Python has no lxc but Debian's: install ours or use --ours")
     options.ours = os.path.abspath(options.ours)
@@ -319,8 +413,8 @@ def parse(rows: list[str]) -> argparse.Namespace:
         parser.error("a median needs at least --rounds 2")
     if os.geteuid() != 0:
         parser.error("containers need root")
-    if not os.path.isdir(os.path.join(PEER, "lxc")):
-        parser.error(f"there is no peer in {PEER}: install python3-lxc")
+    if not os.path.isdir(os.path.join(options.peer, "lxc")):
+        parser.error(f"there is no peer in {options.peer}: install python3-lxc")
     return options
 
 
@@ -330,12 +424,13 @@ def main() -> int:
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     missed = []
     with laboratory() as lab:
-        print(*facts(lab, options.ours), "", sep="\n")
+        print(*facts(lab, options.peer, options.ours), "", sep="\n")
         print(LINE.format(*TITLES))
         for row in ROWS:
             if options.only not in row.name:
                 continue
-            floor, peer, ours = measure(row, lab, options.ours, options.rounds)
+            places = (options.peer, options.ours)
+            floor, peer, ours = measure(row, lab, *places, options.rounds)
             theirs, ratio = peer.over(floor), ours.over(floor)
             result = verdict(ratio.median, row.goal)
             if result == "missed":

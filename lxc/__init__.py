@@ -17,12 +17,9 @@ reason.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, Union
 
 try:
     from . import _lxc
@@ -67,16 +64,20 @@ from ._lxc import (
 from .errors import Frozen, LXCError, LXCOSError, NotRunning, find_reason
 from .network import ContainerNetwork, ContainerNetworkList
 
+# Types are for their checkers: typing alone would take longer than all of lxc.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio.subprocess
     import subprocess
-    from typing import Literal, Protocol
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, Literal, Protocol, TypeVar, Union
 
     from .process import Command, Environment, Word
 
     class HasFileno(Protocol):
         def fileno(self) -> int: ...
 
+    T = TypeVar("T")
     Text = Union[str, bytes]
     Path = Union[str, bytes, os.PathLike[str], os.PathLike[bytes]]
     Stream = Union[int, HasFileno, None]
@@ -132,7 +133,7 @@ default_config_path = get_global_config_item("lxc.lxcpath")
 # Programs written for python3-lxc import the extension by its old name.
 sys.modules.setdefault("_lxc", _lxc)
 
-T = TypeVar("T")
+read_config_item = _lxc.Container.get_config_item  # super() takes as long as the call
 
 POLL = 0.01  # seconds between two looks for an address
 FAMILIES: Mapping[object, str] = {
@@ -184,9 +185,10 @@ def _command(cmd: Any) -> tuple[Any, list[Any]]:
         return cmd  # the extension checks its form
     if not isinstance(cmd, list):
         return (cmd, [cmd])
-    if not cmd:
+    arguments = list(cmd)  # another thread may change the caller's
+    if not arguments:
         raise ValueError("the command is an empty list: its first item is the program")
-    return (cmd[0], cmd)
+    return (arguments[0], arguments)
 
 
 def _runner(run: Callable[..., Any], payload: Any) -> tuple[Any, ...]:
@@ -212,13 +214,6 @@ class Container(_lxc.Container):
 
     def __init__(self, name: Text, config_path: Path | None = None) -> None:
         super().__init__(name, config_path or None)
-
-    @classmethod
-    def _listed(cls, name: str, config_path: Path | None) -> Container:
-        """A container that is opened when it is first used."""
-        self = cls.__new__(cls)
-        self._open_later(name, config_path)
-        return self
 
     def _note(self, operation: str, result: T) -> T:
         """Keep the reason of a failure."""
@@ -339,8 +334,10 @@ class Container(_lxc.Container):
         "" when it is not set; KeyError for an unknown key or an interface that is not
         there.  Wraps lxc_container.get_config_item.
         """
-        value = super().get_config_item(key)
-        return value.rstrip("\n").split("\n") if value.endswith("\n") else value
+        value = read_config_item(self, key)
+        if "\n" not in value or not value.endswith("\n"):
+            return value
+        return value.rstrip("\n").split("\n")
 
     def set_config_item(self, key: Text, value: Text | Sequence[Text]) -> bool:
         """Replace the whole value of an item in memory, by a str or a list of them.
@@ -349,23 +346,19 @@ class Container(_lxc.Container):
         KeyError for an unknown key.  save_config() makes it last.
         Wraps lxc_container.set_config_item and clear_config_item.
         """
-        if isinstance(value, (str, bytes)):
-            values: list[Text] = [value]
-        elif isinstance(value, (list, tuple)):
-            values = [item for item in value if item not in ("", b"")] or [""]
-        else:
+        if not isinstance(key, str):
+            key = os.fsdecode(key)
+        if isinstance(value, (list, tuple)):
+            value = [item for item in value if item not in ("", b"")] or ""
+        elif not isinstance(value, (str, bytes)):
             raise TypeError(
                 f"a configuration value is a str or a list of str, not {value!r}"
             )
-        ok = self._replace_config_item(key, values)
-        if (
-            ok
-            and os.fsencode(key).endswith(b".hwaddr")
-            and b"x" in os.fsencode(values[0])
-        ):
+        ok = self._replace_config_item(key, value)
+        if ok and key.endswith(".hwaddr"):
             # liblxc fills the x of a pattern in at random, each time that it reads it:
             # what is saved is what is in force.
-            self._replace_config_item(key, [super().get_config_item(key)])
+            self._replace_config_item(key, read_config_item(self, key))
         if not ok:
             self.last_error = LXCError(
                 "set_config_item", self.name, f"liblxc refuses {key!r} = {value!r}"
@@ -1029,14 +1022,8 @@ def list_containers(
             os.stat(config_path)
         except OSError:
             return ()
+    call = Container._list if as_object else _lxc.list_containers
     try:
-        names = _lxc.list_containers(active, defined, config_path or None)
+        return call(active, defined, config_path or None)
     except ValueError:
         return ()
-    if not as_object:
-        return names
-    objects = []
-    for name in names:
-        with contextlib.suppress(ValueError):  # others' names need not be ours
-            objects.append(Container._listed(name, config_path or None))
-    return tuple(objects)

@@ -116,20 +116,82 @@ optional_size(PyObject *arg, void *result)
     return !PyErr_Occurred();
 }
 
-/* The name of a container or snapshot.  liblxc checks none: ".." would be the directory
- * above, and its lists of names are line by line. */
+/* liblxc checks no name: ".." would be the directory above, and its lists of names are
+ * line by line. */
+const char *
+why_no_name(const char *s)
+{
+    return *s == '\0'                                 ? "is empty"
+           : !strcmp(s, ".") || !strcmp(s, "..")      ? "is a directory's"
+           : strchr(s, '/')                           ? "has a slash"
+           : strchr(s, '\n')                          ? "has a line break"
+           : strlen(s) > 200 /* with room for more */ ? "is over 200 bytes"
+                                                      : NULL;
+}
+
+/* Text that need not be copied where it is ASCII, as nearly all keys and values are. */
+struct word {
+    const char *s; /* valid as long as the argument is there */
+    PyObject *bytes;
+};
+
+static void
+drop_word(struct word *word)
+{
+    Py_XDECREF(word->bytes);
+}
+
+#define WORD __attribute__((cleanup(drop_word))) struct word
+
+static bool
+word_from(PyObject *arg, struct word *word)
+{
+    Py_ssize_t size = 0;
+
+    if (PyUnicode_Check(arg)) {
+        word->s = PyUnicode_AsUTF8AndSize(arg, &size);
+        if (word->s == NULL)
+            PyErr_Clear(); /* it has surrogates */
+        else if (size == PyUnicode_GetLength(arg) && strlen(word->s) == (size_t)size)
+            return true;
+    }
+    if (!text(arg, &word->bytes))
+        return false;
+    word->s = c_str(word->bytes);
+    return true;
+}
+
+/* Parse n arguments, all of them needed.  By position they are simply there; what is
+ * given in another way, or is missing, PyArg_ParseTupleAndKeywords() takes care of. */
+static bool
+parse_fast(PyObject *const *args, Py_ssize_t given, PyObject *keywords,
+           const char *format, char **names, Py_ssize_t n, PyObject **parsed)
+{
+    const Py_ssize_t more = keywords != NULL ? PyTuple_Size(keywords) : 0;
+    OWNED PyObject *tuple = NULL, *dict = NULL;
+
+    if (more == 0 && given == n) {
+        memcpy(parsed, args, (size_t)n * sizeof(*parsed));
+        return true;
+    }
+    if ((tuple = PyTuple_New(given)) == NULL || (dict = PyDict_New()) == NULL)
+        return false;
+    for (Py_ssize_t i = 0; i < given; i++)
+        PyTuple_SetItem(tuple, i, Py_NewRef(args[i]));
+    for (Py_ssize_t i = 0; i < more; i++)
+        if (PyDict_SetItem(dict, PyTuple_GetItem(keywords, i), args[given + i]) < 0)
+            return false;
+    return PyArg_ParseTupleAndKeywords(tuple, dict, format, names, &parsed[0],
+                                       &parsed[n - 1]);
+}
+
+/* The name of a container or snapshot. */
 static int
 name(PyObject *arg, void *result)
 {
     if (!PyUnicode_FSConverter(arg, result) || arg == NULL)
         return arg == NULL;
-    const char *s = PyBytes_AsString(*(PyObject **)result);
-    const char *wrong = *s == '\0'                                 ? "is empty"
-                        : !strcmp(s, ".") || !strcmp(s, "..")      ? "is a directory's"
-                        : strchr(s, '/')                           ? "has a slash"
-                        : strchr(s, '\n')                          ? "has a line break"
-                        : strlen(s) > 200 /* with room for more */ ? "is over 200 bytes"
-                                                                   : NULL;
+    const char *wrong = why_no_name(PyBytes_AsString(*(PyObject **)result));
     if (wrong == NULL)
         return Py_CLEANUP_SUPPORTED;
     PyErr_Format(
@@ -177,7 +239,7 @@ lxcpath(PyObject *arg, void *result)
     return *(PyObject **)result != NULL ? Py_CLEANUP_SUPPORTED : 0;
 }
 
-static int
+int
 optional_lxcpath(PyObject *arg, void *result)
 {
     if (arg == Py_None) {
@@ -196,6 +258,33 @@ free_strings(char ***strings)
         free(*s);
     free(*strings);
     *strings = NULL;
+}
+
+bool
+strings_add(struct strings *strings, const char *s)
+{
+    if (strings->count == strings->room) {
+        const size_t room = strings->room ? 2 * strings->room : 16;
+        char **items = realloc(strings->items, room * sizeof(*items));
+
+        if (items == NULL)
+            return false;
+        strings->items = items;
+        strings->room = room;
+    }
+    if ((strings->items[strings->count] = strdup(s)) == NULL)
+        return false;
+    strings->count++;
+    return true;
+}
+
+void
+strings_free(struct strings *strings)
+{
+    for (size_t i = 0; i < strings->count; i++)
+        free(strings->items[i]);
+    free(strings->items);
+    *strings = (struct strings){0};
 }
 
 char **
@@ -246,8 +335,7 @@ take_str(char *s)
     return result;
 }
 
-/* A tuple of str of n strings, which are freed with their array. */
-static PyObject *
+PyObject *
 take_strings(char **strings, Py_ssize_t n)
 {
     PyObject *tuple = PyTuple_New(n);
@@ -356,6 +444,14 @@ Container_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
+PyObject *
+standard_path(void)
+{
+    const char *standard = lxc_get_global_config_item("lxc.lxcpath");
+
+    return PyBytes_FromString(standard != NULL ? standard : "/var/lib/lxc");
+}
+
 /* Parse and remember which container this is.  Nobody else touches the object until
  * its stage says that it is initialized, or not again. */
 static bool
@@ -368,13 +464,8 @@ set_identity(Container *self, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&|O&:Container", names, name, &n,
                                      optional_lxcpath, &path))
         return false;
-    if (path == NULL) {
-        const char *standard = lxc_get_global_config_item("lxc.lxcpath");
-
-        path = PyBytes_FromString(standard != NULL ? standard : "/var/lib/lxc");
-        if (path == NULL)
-            return false;
-    }
+    if (path == NULL && (path = standard_path()) == NULL)
+        return false;
     if (!__atomic_compare_exchange_n(&self->stage, &stage, BEING_INITIALIZED, false,
                                      __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
         PyErr_SetString(PyExc_RuntimeError, "this Container is initialized already");
@@ -402,13 +493,18 @@ Container_init(PyObject *object, PyObject *args, PyObject *kwargs)
     return -1;
 }
 
-static PyObject *
-Container__open_later(PyObject *self, PyObject *args, PyObject *kwargs)
+PyObject *
+open_later(PyTypeObject *type, const char *n, PyObject *path)
 {
-    if (!set_identity((Container *)self, args, kwargs))
-        return NULL;
-    __atomic_store_n(&((Container *)self)->stage, INITIALIZED, __ATOMIC_RELEASE);
-    Py_RETURN_NONE;
+    OWNED PyObject *bytes = PyBytes_FromString(n);
+    PyObject *object = bytes != NULL ? Container_new(type, NULL, NULL) : NULL;
+
+    if (object != NULL) {
+        ((Container *)object)->name = Py_NewRef(bytes);
+        ((Container *)object)->path = Py_NewRef(path);
+        ((Container *)object)->stage = INITIALIZED;
+    }
+    return object;
 }
 
 /* --- Calls that say yes or no ------------------------------------------------- */
@@ -507,8 +603,15 @@ Container_destroy(PyObject *self, PyObject *ignored)
     HELD held = hold(self, CONFIG | ADOPT);
     if (held.c == NULL)
         return NULL;
-    const struct texts texts = {held.c, NULL, NULL};
-    if (!call_apart(destroy_now, &texts, &ok))
+    struct lxc_container *c = held.c;
+    const struct texts texts = {c, NULL, NULL};
+    /* Else nothing is forked, and no environment changed. */
+    const bool forks =
+        geteuid() != 0 || c->get_config_item(c, "lxc.hook.destroy", NULL, 0) > 0;
+
+    if (!forks)
+        WITHOUT_GIL(ok = destroy_now(&texts));
+    else if (!call_apart(destroy_now, &texts, &ok))
         return NULL;
     return PyBool_FromLong(ok);
 }
@@ -634,13 +737,13 @@ read_all(struct lxc_container *c, read_fn read, const char *key, char **value)
 }
 
 static PyObject *
-value_or_key_error(bool ok, char *value, PyObject *key)
+value_or_key_error(bool ok, char *value, const char *key)
 {
     if (!ok)
         return PyErr_NoMemory();
     if (value != NULL)
         return take_str(value);
-    OWNED PyObject *shown = str_or(c_str(key), Py_None);
+    OWNED PyObject *shown = str_or(key, Py_None);
     if (shown != NULL)
         PyErr_SetObject(PyExc_KeyError, shown);
     return NULL;
@@ -648,20 +751,29 @@ value_or_key_error(bool ok, char *value, PyObject *key)
 
 /* In memory: quick enough to keep the GIL. */
 static PyObject *
-Container_get_config_item(PyObject *self, PyObject *args, PyObject *kwargs)
+Container_get_config_item(PyObject *self, PyObject *const *args, Py_ssize_t n,
+                          PyObject *keywords)
 {
     static char *names[] = {"key", NULL};
-    OWNED PyObject *key = NULL;
-    char *value = NULL;
+    PyObject *key;
+    WORD word = {0};
+    char small[256], *value = NULL;
+    int length;
+    bool ok;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&:get_config_item", names, text,
-                                     &key))
+    if (!parse_fast(args, n, keywords, "O:get_config_item", names, 1, &key) ||
+        !word_from(key, &word))
         return NULL;
     HELD held = hold(self, CONFIG | ADOPT);
     if (held.c == NULL)
         return NULL;
-    bool ok = read_all(held.c, held.c->get_config_item, c_str(key), &value);
-    return value_or_key_error(ok, value, key);
+    length = held.c->get_config_item(held.c, word.s, small, sizeof(small));
+    if (length == 0) /* nothing is written then */
+        return PyUnicode_FromString("");
+    if (length > 0 && length < (int)sizeof(small))
+        return PyUnicode_DecodeFSDefaultAndSize(small, length);
+    ok = length < 0 || read_all(held.c, held.c->get_config_item, word.s, &value);
+    return value_or_key_error(ok, value, word.s);
 }
 
 static PyObject *
@@ -678,7 +790,7 @@ Container_get_keys(PyObject *self, PyObject *args, PyObject *kwargs)
     if (held.c == NULL)
         return NULL;
     bool ok = read_all(held.c, held.c->get_keys, c_str(key), &value);
-    return value_or_key_error(ok, value, key);
+    return value_or_key_error(ok, value, c_str(key));
 }
 
 static PyObject *
@@ -697,7 +809,7 @@ Container_get_cgroup_item(PyObject *self, PyObject *args, PyObject *kwargs)
         return NULL;
     const char *s = c_str(key);
     WITHOUT_GIL(ok = read_all(held.c, held.c->get_cgroup_item, s, &value));
-    return value_or_key_error(ok, value, key);
+    return value_or_key_error(ok, value, s);
 }
 
 static PyObject *
@@ -827,18 +939,20 @@ clear_item(Container *self, const char *key)
 }
 
 static PyObject *
-Container_set_config_item(PyObject *self, PyObject *args, PyObject *kwargs)
+Container_set_config_item(PyObject *self, PyObject *const *args, Py_ssize_t n,
+                          PyObject *keywords)
 {
     static char *names[] = {"key", "value", NULL};
-    OWNED PyObject *key = NULL, *value = NULL;
+    PyObject *parsed[2];
+    WORD key = {0}, value = {0};
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&O&:set_config_item", names, text,
-                                     &key, text, &value))
+    if (!parse_fast(args, n, keywords, "OO:set_config_item", names, 2, parsed) ||
+        !word_from(parsed[0], &key) || !word_from(parsed[1], &value))
         return NULL;
     HELD held = hold(self, CONFIG | ADOPT);
     if (held.c == NULL)
         return NULL;
-    bool ok = set_item(held.self, c_str(key), c_str(value));
+    bool ok = set_item(held.self, key.s, value.s);
     held.self->cleared = held.self->cleared && held.c->lxc_conf == NULL;
     return PyBool_FromLong(ok);
 }
@@ -876,7 +990,7 @@ set_lines(Container *self, const char *key, const char *lines)
 }
 
 static bool
-set_all(Container *self, const char *key, char **values)
+set_all(Container *self, const char *key, const char *const *values)
 {
     for (; *values != NULL; values++)
         if (!set_item(self, key, *values))
@@ -892,23 +1006,28 @@ set_all(Container *self, const char *key, char **values)
  * values as they were, and lists are only put together again when a later element of
  * several is refused. */
 static PyObject *
-Container__replace_config_item(PyObject *self, PyObject *args)
+Container__replace_config_item(PyObject *self, PyObject *const *args, Py_ssize_t n)
 {
-    OWNED PyObject *key_object = NULL;
-    PyObject *sequence;
-    STRINGS values = NULL;
+    PyObject *parsed[2];
+    WORD word = {0}, only = {0};
+    STRINGS several = NULL;
     char *old = NULL, *now = NULL;
     bool ok;
 
-    if (!PyArg_ParseTuple(args, "O&O:_replace_config_item", text, &key_object,
-                          &sequence) ||
-        (values = strings_from(sequence, "a list of values")) == NULL)
+    if (!parse_fast(args, n, NULL, "OO:_replace_config_item", (char *[]){"", "", NULL},
+                    2, parsed) ||
+        !word_from(parsed[0], &word))
+        return NULL;
+    if (PyUnicode_Check(parsed[1]) || PyBytes_Check(parsed[1])
+            ? !word_from(parsed[1], &only)
+            : (several = strings_from(parsed[1], "a list of values")) == NULL)
         return NULL;
     HELD held = hold(self, CONFIG | ADOPT);
     if (held.c == NULL)
         return NULL;
     struct lxc_container *c = held.c;
-    const char *key = c_str(key_object);
+    const char *const key = word.s, *one[] = {only.s, NULL};
+    const char *const *values = several ? (const char *const *)several : one;
 
     if (!read_all(c, c->get_config_item, key, &old))
         return PyErr_NoMemory();
@@ -922,7 +1041,7 @@ Container__replace_config_item(PyObject *self, PyObject *args)
             return PyErr_NoMemory();
         }
         if (old == NULL && now == NULL)
-            return value_or_key_error(true, NULL, key_object);
+            return value_or_key_error(true, NULL, key);
         if (old == NULL || now == NULL || strcmp(old, now) != 0) {
             clear_item(held.self, key);
             if (old != NULL)
@@ -1037,9 +1156,11 @@ put_back(const char *path, const char *content, size_t length)
         close(fd);
 }
 
+enum saved { REFUSED, SAVED, CUT_SHORT };
+
 /* liblxc does not notice a full disk: compare what the file holds with what it should,
  * and put the old one back. */
-static bool
+static enum saved
 save_whole(struct lxc_container *c, const char *path)
 {
     const char *file = path != NULL ? path : c->configfile;
@@ -1047,18 +1168,17 @@ save_whole(struct lxc_container *c, const char *path)
     char *old = read_file(file, &old_length), *is, *should, memory[32];
     const bool existed = access(file, F_OK) == 0;
     int fd;
-    bool ok = c->save_config(c, path);
+    enum saved saved = c->save_config(c, path) ? SAVED : REFUSED;
 
-    if (ok && (fd = memfd_create("config", MFD_CLOEXEC)) >= 0) {
+    if (saved == SAVED && (fd = memfd_create("config", MFD_CLOEXEC)) >= 0) {
         snprintf(memory, sizeof(memory), "/proc/self/fd/%d", fd);
         if (c->save_config(c, memory)) {
             is = read_file(file, &is_length);
             should = read_file(memory, &should_length);
             /* What is no regular file, such as /dev/stdout, cannot be compared. */
-            ok = is == NULL || should == NULL ||
-                 (is_length == should_length && memcmp(is, should, is_length) == 0);
-            if (!ok) {
-                because("%s could not be written whole: is the disk full?", file);
+            if (is != NULL && should != NULL &&
+                (is_length != should_length || memcmp(is, should, is_length) != 0)) {
+                saved = CUT_SHORT;
                 if (old != NULL || !existed)
                     put_back(file, old, old_length);
             }
@@ -1068,7 +1188,15 @@ save_whole(struct lxc_container *c, const char *path)
         close(fd);
     }
     free(old);
-    return ok;
+    return saved;
+}
+
+static int
+save_now(const void *argument)
+{
+    const struct texts *texts = argument;
+
+    return save_whole(texts->c, texts->s);
 }
 
 static PyObject *
@@ -1076,24 +1204,32 @@ Container_save_config(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"path", NULL};
     OWNED PyObject *path = NULL;
-    bool ok;
+    int saved = REFUSED;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&:save_config", names,
                                      optional_text, &path))
         return NULL;
-    HELD held = hold(self, ALONE | UMASK | ADOPT);
+    /* liblxc forks for that only where the caller is no root. */
+    const bool forks = geteuid() != 0;
+    HELD held = hold(self, ALONE | ADOPT | (forks ? 0 : UMASK));
     if (held.c == NULL)
         return NULL;
     struct lxc_container *c = held.c;
-    const char *s = c_str(path);
+    const struct texts texts = {c, c_str(path), NULL};
 
-    WITHOUT_GIL(ok = save_whole(c, s));
-    if (ok && s == NULL) {
+    if (!forks)
+        WITHOUT_GIL(saved = save_now(&texts));
+    else if (!call_apart(save_now, &texts, &saved))
+        return NULL;
+    if (saved == CUT_SHORT)
+        because("%s could not be written whole: is the disk full?",
+                texts.s != NULL ? texts.s : c->configfile);
+    if (saved == SAVED && texts.s == NULL) {
         read_stamp(c->configfile, &held.self->file);
         journal_reset(held.self);
         held.self->cleared = false;
     }
-    return PyBool_FromLong(ok);
+    return PyBool_FromLong(saved == SAVED);
 }
 
 static PyObject *
@@ -1445,52 +1581,7 @@ Container_shutdown(PyObject *self, PyObject *args, PyObject *kwargs)
     return PyBool_FromLong(reached);
 }
 
-/* --- Lists, terminals --------------------------------------------------------- */
-
-static PyObject *
-take_array(char **strings)
-{
-    Py_ssize_t n = 0;
-
-    while (strings != NULL && strings[n] != NULL)
-        n++;
-    return take_strings(strings, n);
-}
-
-static PyObject *
-Container_get_interfaces(PyObject *self, PyObject *ignored)
-{
-    char **interfaces;
-
-    (void)ignored;
-    HELD held = hold(self, SHARED);
-    if (held.c == NULL)
-        return NULL;
-    struct lxc_container *c = held.c;
-    WITHOUT_GIL(interfaces = c->get_interfaces(c));
-    return take_array(interfaces);
-}
-
-static PyObject *
-Container_get_ips(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"interface", "family", "scope", NULL};
-    OWNED PyObject *interface = NULL, *family = NULL;
-    int scope = 0;
-    char **ips;
-
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&O&O&:get_ips", names,
-                                     optional_text, &interface, optional_text, &family,
-                                     optional_int, &scope))
-        return NULL;
-    HELD held = hold(self, SHARED);
-    if (held.c == NULL)
-        return NULL;
-    struct lxc_container *c = held.c;
-    const char *i = c_str(interface), *f = c_str(family);
-    WITHOUT_GIL(ips = c->get_ips(c, i, f, scope));
-    return take_array(ips);
-}
+/* --- Terminals ---------------------------------------------------------------- */
 
 static PyObject *
 Container_console_getfd(PyObject *self, PyObject *args, PyObject *kwargs)
@@ -1535,34 +1626,6 @@ Container_console_getfd(PyObject *self, PyObject *args, PyObject *kwargs)
 /* --- Module functions --------------------------------------------------------- */
 
 static PyObject *
-module_list_containers(PyObject *module, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"active", "defined", "config_path", NULL};
-    OWNED PyObject *path = NULL;
-    int active = 1, defined = 1, n = 0;
-    char **found = NULL;
-
-    (void)module;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&O&O&:list_containers", names,
-                                     optional_bool, &active, optional_bool, &defined,
-                                     optional_lxcpath, &path))
-        return NULL;
-    const char *s = c_str(path);
-    if (active && defined)
-        WITHOUT_GIL(n = list_all_containers(s, &found, NULL));
-    else if (active)
-        WITHOUT_GIL(n = list_active_containers(s, &found, NULL));
-    else if (defined)
-        WITHOUT_GIL(n = list_defined_containers(s, &found, NULL));
-    if (n < 0) {
-        PyErr_Format(PyExc_ValueError, "the containers in %s cannot be listed",
-                     s != NULL ? s : "the default lxcpath");
-        return NULL;
-    }
-    return take_strings(found, n);
-}
-
-static PyObject *
 module_get_version(PyObject *module, PyObject *ignored)
 {
     (void)module;
@@ -1585,7 +1648,7 @@ module_get_global_config_item(PyObject *module, PyObject *args, PyObject *kwargs
     WITHOUT_GIL(value = lxc_get_global_config_item(s));
     if (value != NULL)
         return PyUnicode_DecodeFSDefault(value);
-    return value_or_key_error(true, NULL, key);
+    return value_or_key_error(true, NULL, s);
 }
 
 /* Every architecture that liblxc knows by name. */
@@ -1614,7 +1677,7 @@ module_arch_to_personality(PyObject *module, PyObject *arch)
     for (size_t i = 0; i < sizeof(architectures_64) / sizeof(*architectures_64); i++)
         if (strcmp(s, architectures_64[i]) == 0)
             return PyLong_FromLong(PER_LINUX);
-    return value_or_key_error(true, NULL, bytes);
+    return value_or_key_error(true, NULL, s);
 }
 
 static PyObject *
@@ -1653,6 +1716,11 @@ module__environment(PyObject *module, PyObject *ignored)
     {                                                                                  \
 #name, (PyCFunction)(void (*)(void))Container_##name,                          \
             METH_VARARGS | METH_KEYWORDS, DOC(name, ", /, " parameters, doc)           \
+    }
+#define FAST(name, parameters, doc)                                                    \
+    {                                                                                  \
+#name, (PyCFunction)(void (*)(void))Container_##name,                          \
+            METH_FASTCALL | METH_KEYWORDS, DOC(name, ", /, " parameters, doc)          \
     }
 #define NOARGS(name, doc)                                                              \
     {                                                                                  \
@@ -1703,7 +1771,7 @@ static PyMethodDef Container_methods[] = {
     NOARGS(freeze, "Freeze all processes.\n\nWraps lxc_container.freeze."),
     KEYWORDS(get_cgroup_item, "key",
              "Read a cgroup's file.\n\nWraps lxc_container.get_cgroup_item."),
-    KEYWORDS(get_config_item, "key",
+    FAST(get_config_item, "key",
              "Read one item in memory.\n\nWraps lxc_container.get_config_item."),
     NOARGS(get_config_path, "Return the lxcpath.\n\nWraps lxc_container.get_config_path."),
     NOARGS(get_interfaces, "List the interfaces inside.\n\n"
@@ -1727,7 +1795,7 @@ static PyMethodDef Container_methods[] = {
              "Write the configuration.\n\nWraps lxc_container.save_config."),
     KEYWORDS(set_cgroup_item, "key, value",
              "Write a cgroup's file.\n\nWraps lxc_container.set_cgroup_item."),
-    KEYWORDS(set_config_item, "key, value",
+    FAST(set_config_item, "key, value",
              "Set or add to one item in memory.\n\nWraps lxc_container.set_config_item."),
     KEYWORDS(set_config_path, "path",
              "Change the lxcpath of this object.\n\nWraps lxc_container.set_config_path."),
@@ -1750,15 +1818,16 @@ static PyMethodDef Container_methods[] = {
     NOARGS(unfreeze, "Thaw all processes.\n\nWraps lxc_container.unfreeze."),
     KEYWORDS(wait, "state, timeout=-1",
              "Wait for a state.\n\nWraps lxc_container.state, again and again."),
-    {"_open_later", (PyCFunction)(void (*)(void))Container__open_later,
-     METH_VARARGS | METH_KEYWORDS,
-     "_open_later($self, /, name, config_path=None)\n--\n\n"
-     "In place of __init__(): open the container when it is first used."},
+    {"_list", (PyCFunction)(void (*)(void))Container__list,
+     METH_VARARGS | METH_KEYWORDS | METH_CLASS,
+     "_list($type, /, active=True, defined=True, config_path=None)\n--\n\n"
+     "Return the containers, as objects that are opened when they are first used."},
     {"_request", (PyCFunction)(void (*)(void))Container__request,
      METH_VARARGS | METH_KEYWORDS,
      "_request($self, /, argv, environment, variables, cwd, user, leash, tty)\n--\n\n"
      "Return a descriptor of a request that tells the launcher to run a command."},
-    {"_replace_config_item", Container__replace_config_item, METH_VARARGS,
+    {"_replace_config_item",
+     (PyCFunction)(void (*)(void))Container__replace_config_item, METH_FASTCALL,
      "_replace_config_item($self, key, values, /)\n--\n\n"
      "Replace an item's whole value in memory, or leave it and return False."},
     {0},

@@ -3,11 +3,13 @@
  * What the C files of the extension share.
  *
  *   lock.c      the locks of an object, of a container and of the umask, and forks
+ *   addresses.c the interfaces and addresses inside a running container
  *   child.c     calls that are made in a forked C child: start, console
  *   spawn.c     calls that are made by the launcher, and what it must know for that
  *   process.c   what run() and popen() need of C, for process.py
  *   attach.c    attach and attach_wait
  *   features.c  what the liblxc at hand can do, and the calls that not every one has
+ *   listing.c   the containers of an lxcpath
  *   _lxc.c      everything else: helpers, calls by shape, Container, the module
  */
 #ifndef PYTHON_LXC_H
@@ -60,6 +62,19 @@ void free_strings(char ***strings);
 /* A NULL-terminated array of strings of our own, freed on every way out. */
 #define STRINGS __attribute__((cleanup(free_strings))) char **
 
+/* Strings of our own that are gathered one by one. */
+struct strings {
+    char **items;
+    size_t count, room;
+};
+
+bool strings_add(struct strings *strings, const char *s); /* false: out of memory */
+void strings_sort(struct strings *strings);               /* by their bytes */
+void strings_free(struct strings *strings);
+
+/* A tuple of str of n strings, which are freed with their array. */
+PyObject *take_strings(char **strings, Py_ssize_t n);
+
 /* --- Locks (lock.c) ----------------------------------------------------------- */
 
 /* How much of a handle a call needs for itself.
@@ -104,6 +119,10 @@ void lock_renew(struct lock *lock);
  * with an exception if a signal handler raised one. */
 bool lock_take(struct lock *lock, enum hold_mode mode);
 void lock_drop(struct lock *lock, enum hold_mode mode);
+
+/* The lock of the process's umask, likewise. */
+bool umask_take(void);
+void umask_drop(void);
 
 /* What all objects of one container share in this process. */
 struct place;
@@ -167,6 +186,9 @@ void let_go(struct held *held);
 /* A handle of our own for the same container, read from the same file; GIL held. */
 struct lxc_container *open_handle(Container *self);
 
+/* An object that is opened when it is first used; type is Container or below it. */
+PyObject *open_later(PyTypeObject *type, const char *name, PyObject *path);
+
 /* Whether the handle's configuration may differ from its file. */
 bool has_unsaved(const struct held *held);
 
@@ -193,6 +215,12 @@ int text(PyObject *arg, void *result);
 int optional_text(PyObject *arg, void *result); /* None is the default: NULL */
 int optional_int(PyObject *arg, void *result);  /* None leaves the default */
 int optional_bool(PyObject *arg, void *result);
+int optional_lxcpath(PyObject *arg, void *result); /* absolute and normal */
+
+/* What is wrong with a name of a container or snapshot, NULL if nothing is. */
+const char *why_no_name(const char *s);
+
+PyObject *standard_path(void); /* liblxc's own lxcpath, as bytes */
 
 static inline const char *
 c_str(PyObject *bytes)
@@ -202,6 +230,13 @@ c_str(PyObject *bytes)
 
 /* Convert a sequence of text; `what` names it in errors.  NULL with an exception. */
 char **strings_from(PyObject *sequence, const char *what);
+
+/* --- Lists and addresses (listing.c, addresses.c) ----------------------------- */
+
+PyObject *Container__list(PyObject *type, PyObject *args, PyObject *kwargs);
+PyObject *Container_get_interfaces(PyObject *self, PyObject *ignored);
+PyObject *Container_get_ips(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *module_list_containers(PyObject *module, PyObject *args, PyObject *kwargs);
 
 /* --- Forked children (child.c) ------------------------------------------------ */
 
@@ -213,9 +248,10 @@ struct child {
 bool socket_pair(int fds[2]);
 
 /* To bracket a fork: no other thread of Python's is inside setenv() or pthread_create()
- * then, whose locks would be taken for ever in the child.  With a GIL it is enough to
- * hold that.  With python, Python may run in a descendant of the child. */
-void before_fork(bool python);
+ * then, whose locks would be taken for ever in the child, nor has the umask changed.
+ * With a GIL it is enough to hold that.  With python, Python may run in a descendant of
+ * the child.  False with an exception if a signal handler raised one. */
+bool before_fork(bool python);
 void after_fork(bool python);
 
 /* Whether this process has more than one thread. */

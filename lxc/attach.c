@@ -495,7 +495,13 @@ attach_here(struct held *held, struct call *call, struct program *program)
         c = own;
     }
     WITHOUT_GIL(known = c->init_pidfd(c));
-    before_fork(call->kind == FUNCTION);
+    if (!before_fork(call->kind == FUNCTION)) {
+        if (known >= 0)
+            close(known);
+        if (own != NULL)
+            lxc_container_put(own);
+        return false;
+    }
     before = open_descriptors();
     block_signals(&old);
     result =

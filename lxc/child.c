@@ -76,12 +76,15 @@ socket_pair(int fds[2])
 #define HAS_GIL true
 #endif
 
-/* Without a GIL it is CPython's hooks that stop the other threads. */
-void
+bool
 before_fork(bool python)
 {
+    if (!umask_take())
+        return false;
+    /* Without a GIL it is CPython's hooks that stop the other threads. */
     if (python || !HAS_GIL)
         PyOS_BeforeFork();
+    return true;
 }
 
 void
@@ -89,6 +92,7 @@ after_fork(bool python)
 {
     if (python || !HAS_GIL)
         PyOS_AfterFork_Parent();
+    umask_drop();
 }
 
 bool
@@ -116,7 +120,7 @@ child_gone(const struct child *child)
 static void
 try_environment(void)
 {
-    const struct itimerval limit = {.it_value = {.tv_usec = 100 * 1000}}, none = {0};
+    const struct itimerval limit = {.it_value = {.tv_usec = 30 * 1000}}, none = {0};
     struct sigaction action = {.sa_handler = SIG_DFL}, old;
     sigset_t alarm, all;
 
@@ -131,22 +135,23 @@ try_environment(void)
     sigaction(SIGALRM, &old, NULL);
 }
 
-/* Whether the child has come through that. */
+/* Wait for the child's next message, or its end; signals are answered afterwards.
+ * Whether it said something. */
 static bool
-is_usable(const struct child *child)
+child_hear_unheeding(const struct child *child, struct message *message)
 {
     struct pollfd entry = {.fd = child->fd, .events = POLLIN};
-    struct message message;
 
     for (;;) {
         WITHOUT_GIL(poll(&entry, 1, (int)(STEP * 1000)));
-        if (hear(child->fd, &message))
+        if (hear(child->fd, message))
             return true;
         if (child_gone(child))
-            return hear(child->fd, &message);
+            return hear(child->fd, message);
     }
 }
 
+/* The child says that it is usable, if it may not be. */
 static bool
 fork_once(struct child *child, void (*body)(void *, int), void *argument, bool python,
           bool threaded)
@@ -158,7 +163,11 @@ fork_once(struct child *child, void (*body)(void *, int), void *argument, bool p
         PyErr_SetFromErrno(PyExc_OSError);
         return false;
     }
-    before_fork(python);
+    if (!before_fork(python)) {
+        close(fds[0]);
+        close(fds[1]);
+        return false;
+    }
     block_signals(&old);
     child->pid = fork();
     error = errno;
@@ -191,11 +200,12 @@ bool
 child_fork(struct child *child, void (*body)(void *, int), void *argument, bool python)
 {
     const bool threaded = is_threaded();
+    struct message message;
 
     for (int i = 0; i < 100; i++) {
         if (!fork_once(child, body, argument, python, threaded))
             return false;
-        if (!threaded || is_usable(child))
+        if (!threaded || child_hear_unheeding(child, &message))
             return true;
         child_reap(child);
     }
@@ -290,10 +300,11 @@ call_now(void *argument, int fd)
     _exit(EXIT_SUCCESS);
 }
 
-/* What liblxc forks changes its environment, and where the caller is no root it comes
- * from a bare clone(2): locks that another thread held at that moment stay taken for
- * ever in there, and liblxc would wait for ever.  A forked child has no other threads.
- * It also has a umask and signals of its own. */
+/* What liblxc forks changes its environment for a hook, and where the caller is no root
+ * it may come from a bare clone(2): locks that another thread held at that moment stay
+ * taken for ever in there, and liblxc would wait for ever.  A forked child has no other
+ * threads, and it has a umask and signals of its own: liblxc changes the umask.  The
+ * price is a fork of this process, as liblxc makes another in most of these calls. */
 bool
 call_apart(int (*call)(const void *), const void *argument, int *result)
 {
@@ -307,12 +318,12 @@ call_apart(int (*call)(const void *), const void *argument, int *result)
     }
     if (!child_fork(&child, call_now, &apart, false))
         return false;
-    if (child_outlive(&child, &message))
+    if (child_hear_unheeding(&child, &message))
         *result = message.value;
     else
         because("the process that was to do it was killed");
     child_reap(&child);
-    return !PyErr_Occurred();
+    return true;
 }
 
 /* --- The terminal ------------------------------------------------------------- */

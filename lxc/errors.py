@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
 
 from . import _lxc
 
+TYPE_CHECKING = False  # of typing, which takes long to import
 if TYPE_CHECKING:
+    from typing import Any
+
     from . import Container
 
 __all__ = ["Frozen", "LXCError", "LXCOSError", "NotRunning"]

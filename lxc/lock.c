@@ -2,7 +2,7 @@
  *
  * The locks, and what a fork does to them.
  *
- * The rule: an object's lock first, then the umask's, then the container's, then the
+ * The rule: an object's lock first, then the container's, then the umask's, then the
  * GIL.  Nobody waits for a lock with the GIL held, so a thread that holds a lock can
  * always get the GIL and finish.
  *
@@ -15,7 +15,9 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 /* Counts the forks between this process and the one that loaded the module, from 1. */
 static unsigned long generation = 1;
@@ -28,8 +30,9 @@ static pthread_t forker;
 static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
 
 /* save_config changes the umask, which is the whole process's, and puts it back: two at
- * once could leave a wrong one behind.  (So does what copies a container, but that is
- * made in a forked child where there are other threads.) */
+ * once could leave a wrong one behind, and a child that is forked meanwhile would keep
+ * it.  (So does what copies a container, but that is done in a forked child where there
+ * are other threads.) */
 static struct lock umask_lock;
 
 static void
@@ -209,8 +212,12 @@ lock_take(struct lock *lock, enum hold_mode mode)
                         "interrupted");
         return false;
     }
+    /* Only the main thread answers signals: the others need no GIL in between, for
+     * which they would have to wait with no place in the queue. */
+    const bool main_thread = syscall(SYS_gettid) == getpid();
     while (!taken) {
-        WITHOUT_GIL(taken = wait_slice(lock, mode, &ticket));
+        WITHOUT_GIL(do taken = wait_slice(lock, mode, &ticket);
+                    while (!taken && !main_thread));
         if (!taken && PyErr_CheckSignals() < 0)
             return false;
     }
@@ -228,7 +235,8 @@ lock_drop(struct lock *lock, enum hold_mode mode)
         if (mode == CONFIG)
             lock->config = false;
     }
-    pthread_cond_broadcast(&lock->changed);
+    if (lock->waiters != NULL)
+        pthread_cond_broadcast(&lock->changed);
     pthread_mutex_unlock(&lock->mutex);
 }
 
@@ -409,6 +417,18 @@ take_other(struct lock *lock)
     return lock_take(lock, ALONE);
 }
 
+bool
+umask_take(void)
+{
+    return take_other(&umask_lock);
+}
+
+void
+umask_drop(void)
+{
+    lock_drop(&umask_lock, ALONE);
+}
+
 static bool
 find_place(Container *self)
 {
@@ -441,13 +461,13 @@ hold(PyObject *object, int what)
     }
     if (!take_own(self, what))
         return nothing;
-    if ((what & UMASK) && !take_other(&umask_lock)) {
+    if ((what & PIDFD) && !(find_place(self) && take_other(&self->place->lock))) {
         lock_drop(&self->lock, mode);
         return nothing;
     }
-    if ((what & PIDFD) && !(find_place(self) && take_other(&self->place->lock))) {
-        if (what & UMASK)
-            lock_drop(&umask_lock, ALONE);
+    if ((what & UMASK) && !umask_take()) {
+        if (what & PIDFD)
+            lock_drop(&self->place->lock, ALONE);
         lock_drop(&self->lock, mode);
         return nothing;
     }
@@ -459,10 +479,10 @@ let_go(struct held *held)
 {
     if (held->c == NULL)
         return;
+    if (held->what & UMASK)
+        umask_drop();
     if (held->what & PIDFD)
         lock_drop(&held->self->place->lock, ALONE);
-    if (held->what & UMASK)
-        lock_drop(&umask_lock, ALONE);
     lock_drop(&held->self->lock, held->what & (CONFIG | ALONE));
     held->c = NULL;
 }

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import operator
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, overload
-
+TYPE_CHECKING = False  # of typing, which takes long to import
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, overload
+
     from . import Container
 
 __all__ = ["ContainerNetwork", "ContainerNetworkList"]
@@ -17,6 +16,7 @@ OWN_ATTRIBUTES = frozenset(("container", "index", "props"))
 # What is cleared by clearing the item; the others are set to an empty value.
 HIGHEST = 1000  # no interface has a number above
 LISTS = frozenset(("ipv4", "ipv6", "ipv4.address", "ipv6.address"))
+NONE_THERE = "there is no network interface {}, only {}"
 
 
 class ContainerNetwork:
@@ -101,21 +101,27 @@ class ContainerNetworkList:
             return 0
         return len(interfaces) if interfaces else 0
 
-    @overload
-    def __getitem__(self, index: int) -> ContainerNetwork: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[ContainerNetwork]: ...
+    if TYPE_CHECKING:
+
+        @overload
+        def __getitem__(self, index: int) -> ContainerNetwork: ...
+        @overload
+        def __getitem__(self, index: slice) -> list[ContainerNetwork]: ...
+
     def __getitem__(
         self, index: int | slice
     ) -> ContainerNetwork | list[ContainerNetwork]:
         numbers = self._numbers()
         if isinstance(index, slice):
             return [ContainerNetwork(self.container, n) for n in numbers[index]]
-        wanted = operator.index(index)
-        if wanted == len(numbers):
+        try:
+            number = numbers[index]
+        except IndexError:
+            if index != len(numbers):
+                raise IndexError(NONE_THERE.format(index, len(numbers))) from None
             self.add("empty")  # a type that liblxc takes, until it is given its own
-            return ContainerNetwork(self.container, self._numbers()[wanted])
-        return ContainerNetwork(self.container, self._number(wanted))
+            number = self._numbers()[index]
+        return ContainerNetwork(self.container, number)
 
     def _numbers(self) -> list[int]:
         """liblxc's own numbers of the interfaces, between which there may be gaps."""
@@ -124,20 +130,13 @@ class ContainerNetworkList:
         for number in range(HIGHEST):
             if not missing:
                 break
-            with contextlib.suppress(KeyError):
+            try:
                 self.container.get_keys(f"lxc.net.{number}")
-                numbers.append(number)
-                missing -= 1
+            except KeyError:
+                continue
+            numbers.append(number)
+            missing -= 1
         return numbers
-
-    def _number(self, index: int) -> int:
-        numbers = self._numbers()
-        try:
-            return numbers[operator.index(index)]
-        except IndexError:
-            raise IndexError(
-                f"there is no network interface {index}, only {len(numbers)}"
-            ) from None
 
     def __iter__(self) -> Iterator[ContainerNetwork]:
         return iter(self[:])
@@ -167,7 +166,14 @@ class ContainerNetworkList:
 
         Wraps lxc_container.clear_config_item.
         """
-        return self.container.clear_config_item(f"lxc.net.{self._number(index)}")
+        if isinstance(index, slice):
+            raise TypeError("remove() takes one index")
+        numbers = self._numbers()
+        try:
+            number = numbers[index]
+        except IndexError:
+            raise IndexError(NONE_THERE.format(index, len(numbers))) from None
+        return self.container.clear_config_item(f"lxc.net.{number}")
 
     def __repr__(self) -> str:
         return repr(self[:])

@@ -272,7 +272,7 @@ spawn(pid_t *pid, struct passed *passed)
     posix_spawnattr_t how;
     sigset_t all, none;
     char path[32];
-    int error, memory = sealed_program();
+    int error = EINTR, memory = sealed_program();
 
     posix_spawnattr_init(&how);
     sigfillset(&all);

@@ -112,6 +112,57 @@ def shift_owners(directory: Path, first: int) -> None:
                     os.chmod(path, mode)
 
 
+# --- liblxc itself --------------------------------------------------------------------
+
+
+def liblxc_list(call: str, path: bytes) -> list[str] | None:
+    """The names of list_all_containers() and its like; None for an error."""
+    names = ctypes.POINTER(ctypes.c_char_p)()
+    function = getattr(ctypes.CDLL("liblxc.so.1"), call)
+    count = function(ctypes.c_char_p(path), ctypes.byref(names), None)
+    return None if count < 0 else [os.fsdecode(names[n] or b"") for n in range(count)]
+
+
+# Which member of struct lxc_container, in words of the machine.
+GET_INTERFACES, GET_IPS = 37, 38
+
+
+def _liblxc_strings(
+    container: lxc.Container, member: int, *arguments: Any
+) -> tuple[str, ...]:
+    library = ctypes.CDLL("liblxc.so.1")
+    library.lxc_container_new.restype = ctypes.c_void_p
+    path = os.fsencode(container.get_config_path())
+    handle = library.lxc_container_new(os.fsencode(container.name), path)
+    offset = member * ctypes.sizeof(ctypes.c_void_p)
+    types = [ctypes.c_int if isinstance(a, int) else ctypes.c_char_p for a in arguments]
+    function = ctypes.CFUNCTYPE(
+        ctypes.POINTER(ctypes.c_char_p), ctypes.c_void_p, *types
+    ).from_address(handle + offset)
+    found = []
+    strings = function(handle, *arguments)
+    while strings and (string := strings[len(found)]) is not None:
+        found.append(os.fsdecode(string))
+    library.lxc_container_put(ctypes.c_void_p(handle))
+    return tuple(found)
+
+
+def liblxc_get_interfaces(container: lxc.Container) -> tuple[str, ...]:
+    """What liblxc's own get_interfaces() returns."""
+    return _liblxc_strings(container, GET_INTERFACES)
+
+
+def liblxc_get_ips(
+    container: lxc.Container,
+    interface: str | None = None,
+    family: str | None = None,
+    scope: int = 0,
+) -> tuple[str, ...]:
+    """What liblxc's own get_ips() returns."""
+    texts = (None if x is None else x.encode() for x in (interface, family))
+    return _liblxc_strings(container, GET_IPS, *texts, scope)
+
+
 # --- Processes ------------------------------------------------------------------------
 
 
@@ -342,9 +393,13 @@ class Program:
     def __enter__(self) -> Program:
         return self
 
+    def _kill(self) -> None:
+        # With what it forked: that may hang, and has the streams open.
+        os.killpg(self.process.pid, signal.SIGKILL)
+
     def __exit__(self, *exception: object) -> None:
         if self.process.poll() is None:
-            self.process.kill()
+            self._kill()
         self.process.wait()
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             if stream is not None:
@@ -371,7 +426,8 @@ class Program:
         return json.loads(line)
 
     def _output(self) -> str:
-        self.process.kill()
+        if self.process.poll() is None:
+            self._kill()
         if self.ptx is not None:
             self.process.wait()
             return bytes(self.screen).decode(errors="replace")

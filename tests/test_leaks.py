@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,13 @@ ATTACHES = 2000
 
 # Each object is an allocation of its own, which the C library counts and does not keep.
 EXACT = {
-    "PYTHONMALLOC": "malloc",
     "PYTHONHASHSEED": "0",
     "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",
 }
+# Without a GIL Python has an allocator of its own for its objects, and no other: what C
+# allocates is counted there, and descriptors and processes.
+if not sysconfig.get_config_var("Py_GIL_DISABLED"):
+    EXACT["PYTHONMALLOC"] = "malloc"
 
 Record = Callable[[str, Any], None]
 

@@ -3,17 +3,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import shutil
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support import liblxc_list
 
 import lxc
+from lxc import _lxc
 
 
 def define(path: Path, *names: str) -> None:
@@ -104,6 +108,150 @@ def test_a_running_container_without_configuration_is_active(
     assert running.name not in defined
 
 
+# --- As liblxc itself -----------------------------------------------------------------
+
+CALLS = {
+    (True, True): "list_all_containers",
+    (False, True): "list_defined_containers",
+    (True, False): "list_active_containers",
+}
+
+
+def both(path: bytes, active: bool, defined: bool) -> tuple[Any, Any]:
+    """What the raw layer and what liblxc lists; None for an error."""
+    expected = liblxc_list(CALLS[active, defined], path)
+    try:
+        found = list(_lxc.list_containers(active, defined, path))
+    except ValueError:
+        return None, expected
+    return found, expected
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> Iterator[bytes]:
+    """A directory full of what may be a container, and what may not."""
+    top = os.fsencode(tmp_path)
+
+    def entry(name: bytes) -> bytes:
+        os.mkdir(top + b"/" + name)
+        return top + b"/" + name + b"/config"
+
+    names = (
+        *(b"a", b"B", b"10", b"9", b"sp ace", b"new\nline", b"~", b"-x", b"..a"),
+        *(b".hidden", b"x" * 255, "ü".encode(), b"\xff\xfe", b"a.b", b"a-b", b"ab"),
+    )
+    for name in names:
+        Path(os.fsdecode(entry(name))).touch()
+    Path(os.fsdecode(entry(b"broken"))).write_text("lxc.none = 1\n")
+    Path(os.fsdecode(entry(b"unreadable"))).touch(0)
+    Path(os.fsdecode(entry(b"closed"))).touch()
+    os.chmod(top + b"/closed", 0)
+    entry(b"none")
+    os.mkdir(entry(b"directory"))
+    os.mkfifo(entry(b"fifo"))
+    os.symlink(b"/nowhere", entry(b"dangling"))
+    os.symlink(b"config", entry(b"loop"))
+    os.symlink(top + b"/a/config", entry(b"link"))
+    os.symlink(top + b"/a", top + b"/linked")
+    os.symlink(b"/nowhere", top + b"/lost")
+    os.symlink(b".", top + b"/self")
+    Path(os.fsdecode(top + b"/file")).touch()
+    Path(os.fsdecode(top + b"/config")).touch()
+    yield top
+    os.chmod(top + b"/closed", 0o700)
+
+
+@pytest.fixture
+def sockets(odd: bytes) -> Iterator[set[str]]:
+    """What makes liblxc take containers for running: sockets with certain names."""
+    names = (b"a", b"B", b"only-running", b".hidden", b"\xff\xfe", b"zz", b"sp-ace")
+    with contextlib.ExitStack() as stack:
+        for name in (*names, b"zz/below", b"deep/er"):
+            listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+            listener.bind(b"\0" + odd + b"/" + name + b"/command")
+            listener.listen()
+        other = stack.enter_context(socket.socket(socket.AF_UNIX))
+        other.bind(b"\0" + odd + b"-other/elsewhere/command")
+        other.listen()
+        yield set(map(os.fsdecode, names))
+
+
+@pytest.mark.parametrize(("active", "defined"), CALLS)
+def test_the_list_is_liblxcs(
+    active: bool, defined: bool, odd: bytes, sockets: set[str]
+) -> None:
+    found, expected = both(odd, active, defined)
+    assert found == expected
+    assert len(found) == len(set(found))
+    assert {"10", "broken", "directory", "fifo", "link", "linked", "self"} <= set(
+        found
+    ) or not defined
+    assert sockets <= set(found) or not active
+    assert "none" not in found
+    assert "dangling" not in found
+    assert active or ".hidden" not in found
+
+
+@pytest.mark.parametrize(("active", "defined"), CALLS)
+def test_the_list_as_another_user_is_liblxcs(
+    active: bool, defined: bool, odd: bytes, sockets: set[str]
+) -> None:
+    """Where a directory may not be searched, nothing in it counts."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    for directory in (odd, *map(os.fsencode, Path(os.fsdecode(odd)).parents)):
+        mode = os.stat(directory).st_mode & 0o7777
+        if directory.startswith(b"/tmp/") and not mode & 1:
+            os.chmod(directory, mode | 0o755)
+    reader, writer = os.pipe()
+    if (pid := os.fork()) == 0:
+        with contextlib.suppress(BaseException):
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            found, expected = both(odd, active, defined)
+            closed = "closed" in (found or ())
+            os.write(writer, b"same" if found == expected and not closed else b"no")
+        os._exit(0)
+    os.close(writer)
+    with open(reader, "rb") as file:
+        assert file.read() == b"same"
+    os.waitpid(pid, 0)
+
+
+@pytest.mark.parametrize("path", ["missing", "file", "missing/below", "empty"])
+@pytest.mark.parametrize(("active", "defined"), CALLS)
+def test_the_errors_are_liblxcs(
+    path: str, active: bool, defined: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    found, expected = both(os.fsencode(tmp_path / path), active, defined)
+    assert found == expected
+
+
+def test_the_list_of_the_default_lxcpath_is_liblxcs() -> None:
+    path = os.fsencode(lxc.default_config_path)
+    assert list(lxc.list_containers()) == (liblxc_list(CALLS[True, True], path) or [])
+
+
+@pytest.mark.parametrize(("active", "defined"), CALLS)
+def test_running_containers_are_listed_as_liblxc_lists_them(
+    active: bool, defined: bool, shared: lxc.Container, lxcpath: str, other: str
+) -> None:
+    found, expected = both(os.fsencode(lxcpath), active, defined)
+    assert found == expected
+    assert (shared.name in found, other in found) == (True, defined)
+
+
+def test_thousands_are_listed_in_order(tmp_path: Path) -> None:
+    define(tmp_path, *(f"c{n * 7919 % 3001}" for n in range(3001)))
+    names = lxc.list_containers(config_path=tmp_path)
+    assert list(names) == sorted(f"c{n}" for n in range(3001))
+    objects = lxc.list_containers(as_object=True, config_path=tmp_path)
+    assert [container.name for container in objects] == list(names)
+
+
 # --- Objects --------------------------------------------------------------------------
 
 
@@ -116,6 +264,24 @@ def test_objects_are_containers_of_that_path(as_object: Any, tmp_path: Path) -> 
     assert sorted(container.name for container in found) == ["a", "b"]
     assert {container.get_config_path() for container in found} == {str(tmp_path)}
     assert all(container.defined for container in found)
+
+
+def test_objects_have_only_names_that_a_container_can_have(odd: bytes) -> None:
+    names = lxc.list_containers(config_path=odd)
+    found = lxc.list_containers(as_object=True, config_path=odd)
+    assert [x.name for x in found] == [
+        n for n in names if "\n" not in n and len(n) < 200
+    ]
+    assert [x.get_config_path() for x in found if x.name == "a"] == [os.fsdecode(odd)]
+
+
+def test_objects_of_a_list_are_opened_when_they_are_used(tmp_path: Path) -> None:
+    define(tmp_path, "a")
+    (listed,) = lxc.list_containers(as_object=True, config_path=tmp_path)
+    (tmp_path / "a" / "config").write_text("lxc.uts.name = later\n")
+    assert listed.get_config_item("lxc.uts.name") == "later"
+    with pytest.raises(RuntimeError, match="already"):
+        listed.__init__("a", str(tmp_path))  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("as_object", [False, 0, None])

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The containers of an lxcpath.
+ *
+ * What liblxc lists as defined is every entry that is not hidden and has a `config`,
+ * whatever that is; it sorts them by their bytes, anew after each one.  Here they are
+ * sorted once.  Which containers run, defined or not, liblxc says itself.
+ */
+#include "_lxc.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum outcome { LISTED, NO_LIST, NO_MEMORY };
+
+static int
+compare(const void *one, const void *other)
+{
+    return strcmp(*(char *const *)one, *(char *const *)other);
+}
+
+void
+strings_sort(struct strings *strings)
+{
+    if (strings->count > 1)
+        qsort(strings->items, strings->count, sizeof(*strings->items), compare);
+}
+
+static enum outcome
+list_defined(const char *path, struct strings *names)
+{
+    DIR *directory = opendir(path);
+    const struct dirent *entry;
+    enum outcome outcome = LISTED;
+
+    if (directory == NULL)
+        return NO_LIST;
+    while (outcome == LISTED && (entry = readdir(directory)) != NULL) {
+        char file[sizeof(entry->d_name) + sizeof("/config")];
+        struct stat status;
+
+        if (entry->d_name[0] == '.')
+            continue;
+        stpcpy(stpcpy(file, entry->d_name), "/config");
+        if (fstatat(dirfd(directory), file, &status, 0) == 0 &&
+            !strings_add(names, entry->d_name))
+            outcome = NO_MEMORY;
+    }
+    closedir(directory);
+    strings_sort(names);
+    return outcome;
+}
+
+static enum outcome
+list_active(const char *path, struct strings *names)
+{
+    const int n = list_active_containers(path, &names->items, NULL);
+
+    if (n < 0)
+        return NO_LIST;
+    names->count = names->room = (size_t)n;
+    strings_sort(names); /* as it is today, which is nowhere promised */
+    return LISTED;
+}
+
+/* Put names that are sorted to others that are, each once. */
+static enum outcome
+merge(struct strings *names, struct strings *more)
+{
+    const size_t count = names->count;
+    size_t i = 0;
+
+    for (size_t j = 0; j < more->count; j++) {
+        while (i < count && strcmp(names->items[i], more->items[j]) < 0)
+            i++;
+        if ((i == count || strcmp(names->items[i], more->items[j]) != 0) &&
+            !strings_add(names, more->items[j]))
+            return NO_MEMORY;
+    }
+    if (names->count > count)
+        strings_sort(names);
+    return LISTED;
+}
+
+static enum outcome
+list(const char *path, bool active, bool defined, struct strings *names)
+{
+    struct strings running = {0};
+    enum outcome outcome = LISTED;
+
+    if (path == NULL && (path = lxc_get_global_config_item("lxc.lxcpath")) == NULL)
+        return NO_LIST;
+    if (defined)
+        outcome = list_defined(path, names);
+    if (active && outcome == LISTED)
+        outcome = list_active(path, defined ? &running : names);
+    if (active && defined && outcome == LISTED)
+        outcome = merge(names, &running);
+    strings_free(&running);
+    return outcome;
+}
+
+/* Parse, and list; false with an exception. */
+static bool
+parse_and_list(PyObject *args, PyObject *kwargs, PyObject **path, struct strings *names)
+{
+    static char *keywords[] = {"active", "defined", "config_path", NULL};
+    int active = 1, defined = 1;
+    enum outcome outcome;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&O&O&:list_containers", keywords,
+                                     optional_bool, &active, optional_bool, &defined,
+                                     optional_lxcpath, path))
+        return false;
+    const char *s = c_str(*path);
+    WITHOUT_GIL(outcome = list(s, active, defined, names));
+    if (outcome == LISTED)
+        return true;
+    strings_free(names);
+    if (outcome == NO_MEMORY)
+        PyErr_NoMemory();
+    else
+        PyErr_Format(PyExc_ValueError, "the containers in %s cannot be listed",
+                     s != NULL ? s : "the default lxcpath");
+    return false;
+}
+
+PyObject *
+module_list_containers(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    OWNED PyObject *path = NULL;
+    struct strings names = {0};
+
+    (void)module;
+    if (!parse_and_list(args, kwargs, &path, &names))
+        return NULL;
+    return take_strings(names.items, (Py_ssize_t)names.count);
+}
+
+PyObject *
+Container__list(PyObject *type, PyObject *args, PyObject *kwargs)
+{
+    OWNED PyObject *path = NULL, *objects = NULL;
+    struct strings names = {0};
+
+    if (!parse_and_list(args, kwargs, &path, &names))
+        return NULL;
+    if (path == NULL)
+        path = standard_path();
+    if (path != NULL)
+        objects = PyList_New(0);
+    for (size_t i = 0; objects != NULL && i < names.count; i++) {
+        if (why_no_name(names.items[i]) != NULL)
+            continue; /* others' names need not be ours */
+        OWNED PyObject *object = open_later((PyTypeObject *)type, names.items[i], path);
+        if (object == NULL || PyList_Append(objects, object) < 0)
+            Py_CLEAR(objects);
+    }
+    strings_free(&names);
+    return objects != NULL ? PyList_AsTuple(objects) : NULL;
+}
