@@ -66,7 +66,7 @@ async def begin(launch: Launch, streams: dict[str, Any]) -> asyncio.subprocess.P
                 await asyncio.wait_for(process.wait(), PATIENCE)
         launch.judge(said, process.returncode)
     except BaseException:
-        await abandon(process)
+        await end_all(launch, process)
         raise
     return process
 
@@ -175,15 +175,19 @@ async def run(
 
 
 async def end_all(launch: Launch, process: asyncio.subprocess.Process) -> None:
-    """End what was run and what came of it."""
+    """End what was run and, with a leash, see that it has."""
     loop = asyncio.get_running_loop()
     try:
         launch.end_all()
-        end = loop.time() + launch.patience()
-        while not launch.is_let_go() and loop.time() < end:
-            await asyncio.sleep(0.005)
+        if launch.leash >= 0 and process.returncode is None:
+            # So that the launcher can bury the supervisor, if it knows of it.
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(process.wait(), 0.1)
     finally:
         await abandon(process)
+    end = loop.time() + launch.patience()
+    while launch.leash >= 0 and not launch.is_let_go() and loop.time() < end:
+        await asyncio.sleep(0.005)
 
 
 async def feed(stream: asyncio.StreamWriter | None, data: bytes | None) -> None:

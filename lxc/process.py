@@ -7,6 +7,7 @@ A command is run by the launcher, a program: so subprocess and asyncio do the re
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import subprocess
@@ -334,9 +335,10 @@ class Launch:
             filename = {"exec": self.program, "cwd": self.cwd}.get(what)
             raise OSError(value, os.strerror(value), *([filename] if filename else []))
         if what == "terminal":
-            raise self.error(
-                LXCError, f"it has no terminal to give: {os.strerror(value)}"
-            )
+            reason = f"it has no terminal to give: {os.strerror(value)}"
+            if value == errno.ENOSPC:
+                reason += " (lxc.pty.max is how many it has)"
+            raise self.error(LXCError, reason)
         self.check_state()
         if what == "returned":
             raise self.error(LXCError, text or "liblxc could not attach to it")
@@ -409,19 +411,22 @@ def begin(
                 process.wait(PATIENCE)
         launch.judge(said, process.returncode)
     except BaseException:
-        abandon(process)
+        abandon(launch, process)
         raise
     return process
 
 
-def abandon(process: subprocess.Popen[Any]) -> None:
+def abandon(launch: Launch, process: subprocess.Popen[Any]) -> None:
     """See a launcher off whose command did not begin, or is not to be heard of."""
     for stream in (process.stdin, process.stdout, process.stderr):
         if stream is not None:
             with contextlib.suppress(OSError):
                 stream.close()
+    launch.end_all()
     process.kill()
     process.wait()
+    if launch.leash >= 0:
+        launch.is_let_go(launch.patience())
 
 
 def listen(

@@ -508,7 +508,7 @@ def test_idmapped_container(make: Callable[..., lxc.Container], roots_ids: int) 
     assert output(container, "id", "-u", user=7, group=7) == "7\n"
     with pytest.raises(OSError, match="Invalid argument"):  # no such id in there
         container.run(["true"], user=70000, group=70000)
-    begun = container.popen(["sleep", LONG], user="web")
+    begun = container.popen(["/opt/busybox", "sleep", LONG], user="web")
     inside = int(
         Path(f"/proc/{begun.pid}/task/{begun.pid}/children").read_text().split()[0]
     )
@@ -747,6 +747,16 @@ def test_timeout_of_nothing(shared: lxc.Container) -> None:
         with at_most(5), pytest.raises(subprocess.TimeoutExpired):
             shared.run(["sleep", "5"], timeout=timeout)
     assert shared.run(["true"], timeout=PATIENCE).returncode == 0
+
+
+@pytest.mark.parametrize("call", ["run", "run_async"])
+def test_timeout_at_any_moment(shared: lxc.Container, marker: str, call: str) -> None:
+    before = descriptors(), len(children())
+    for step in range(40):
+        with pytest.raises(subprocess.TimeoutExpired):
+            attempt(shared, call, ["sleep", marker], timeout=step * 0.0005, stdout=-1)
+        assert sleeping(marker) == []
+    assert (descriptors(), len(children())) == before
 
 
 def test_timeout_of_a_command_that_is_frozen(
@@ -1037,6 +1047,17 @@ def test_terminal_that_is_gone_is_a_hangup(shared: lxc.Container) -> None:
     begun.stdout.read(10)
     begun.stdout.close()
     assert begun.wait(PATIENCE) in (-signal.SIGHUP, 1)
+
+
+def test_terminals_are_used_up(shared: lxc.Container) -> None:
+    # A busybox container has six, five of them for its own consoles.
+    with shared.popen(["cat"], tty=True, stdin=-1, stdout=-1) as begun:
+        before = descriptors(), len(children())
+        with pytest.raises(lxc.LXCError, match=r"lxc\.pty\.max"):
+            shared.run(["true"], tty=True, stdin=subprocess.DEVNULL)
+        assert (descriptors(), len(children())) == before
+        begun.kill()
+    assert shared.run(["true"], tty=True, stdin=subprocess.DEVNULL).returncode == 0
 
 
 def test_terminal_of_the_caller(shared: lxc.Container) -> None:
