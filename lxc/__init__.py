@@ -878,7 +878,9 @@ class Container(_lxc.Container):
     ) -> subprocess.CompletedProcess[Any]:
         """Run a command in the container as run() does, in asyncio.
 
-        Cancelling it does what a timeout does.  Wraps lxc_container.attach.
+        Cancelling it does what a timeout does.  asyncio gives input through a socket:
+        from there busybox's cat splices, which can hold up who reads its output.
+        Wraps lxc_container.attach.
         """
         from ._async import run
 

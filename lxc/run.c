@@ -501,7 +501,6 @@ run_and_end(struct lxc_container *c, struct request *request, const int stdio[3]
         say_why(request->attach.report, SAID_RETURNED, result, 0, why);
         _exit(NOT_RUN);
     }
-    say(control[0], SAID_ATTACHED, supervisor, 0);
     /* The pipes are the command's: their other ends must see when it closes them. */
     if (request->tty) {
         close_others((int[]){control[0], signals, stdio[0], stdio[1], stdio[2]}, 5);
@@ -509,6 +508,7 @@ run_and_end(struct lxc_container *c, struct request *request, const int stdio[3]
     } else {
         close_others((int[]){control[0], signals}, 2);
     }
+    say(control[0], SAID_ATTACHED, supervisor, 0); /* and now it may begin */
     status = accompany(supervisor, control[0], signals, &relay, &left);
     if (request->tty)
         relay_end(&relay);
