@@ -102,6 +102,20 @@ state_of_sources() {
     find lxc -type f ! -name '*.py[co]' -print0 | sort -z | xargs -0 cksum pyproject.toml setup.py MANIFEST.in README.rst
 }
 
+# Print the names of all source files, each with a zero byte after it.
+list_sources() {
+    if [ -e .git ]; then
+        git ls-files -z --cached --others --exclude-standard | while IFS= read -rd '' file; do
+            [ ! -e "$file" ] || printf '%s\0' "$file"
+        done
+    else
+        # A source package has no git, and some files that were made with it.
+        find . -type f -not -path './.venv*' -not -path '*.egg-info/*' -not -path '*cache*' \
+            -not -path './build/*' -not -path './dist/*' \
+            -not -name PKG-INFO -not -name setup.cfg -printf '%P\0'
+    fi
+}
+
 # Build the package and install it into the virtual environment $1, with the
 # optional dependencies $2, if that is not done already.
 need_lxc() {

@@ -524,11 +524,19 @@ has_snapshot(struct lxc_container *c, const char *snapshot)
     return found;
 }
 
+/* Whether lxc.rootfs.path is set. */
 static bool
-has_config(struct lxc_container *c, const char *ignored)
+has_root(struct lxc_container *c)
+{
+    return c->lxc_conf != NULL && c->get_config_item(c, "lxc.rootfs.path", NULL, 0) > 0;
+}
+
+/* liblxc 7 crashes where it renames a container that has no root filesystem. */
+static bool
+can_rename(struct lxc_container *c, const char *ignored)
 {
     (void)ignored;
-    return c->lxc_conf != NULL;
+    return has_root(c);
 }
 
 /* liblxc crashes where there is no root filesystem to restore to, and destroys the
@@ -536,8 +544,7 @@ has_config(struct lxc_container *c, const char *ignored)
 static bool
 can_restore(struct lxc_container *c, const char *snapshot)
 {
-    if (c->lxc_conf == NULL || !c->is_defined(c) ||
-        c->get_config_item(c, "lxc.rootfs.path", NULL, 0) <= 0)
+    if (!c->is_defined(c) || !has_root(c))
         return false;
     if (has_snapshot(c, snapshot))
         return true;
@@ -660,7 +667,7 @@ call_forking(PyObject *self, PyObject *args, PyObject *kwargs, int what,
     }
 
 // clang-format off
-FORKING_METHOD(rename, CONFIG | RELOAD, "O&", has_config, c->rename(c, s),
+FORKING_METHOD(rename, CONFIG | RELOAD, "O&", can_rename, c->rename(c, s),
                name, text, "new_name")
 FORKING_METHOD(snapshot_destroy, CONFIG | ADOPT, "O&", NULL,
                c->snapshot_destroy(c, s), name, text, "name")
@@ -1004,7 +1011,10 @@ set_all(Container *self, const char *key, const char *const *values)
  * cleared first; but what was cleared cannot always be set again from what it reads as.
  * So try the new values on top of the old first: what is refused there leaves single
  * values as they were, and lists are only put together again when a later element of
- * several is refused. */
+ * several is refused.
+ *
+ * What was empty needs no clearing, and a cleared lxc.idmap is not even harmless:
+ * liblxc (4.0.6 and 5.0.2) goes on using the entry for root that it has freed. */
 static PyObject *
 Container__replace_config_item(PyObject *self, PyObject *const *args, Py_ssize_t n)
 {
@@ -1031,11 +1041,11 @@ Container__replace_config_item(PyObject *self, PyObject *const *args, Py_ssize_t
 
     if (!read_all(c, c->get_config_item, key, &old))
         return PyErr_NoMemory();
-    if (set_all(held.self, key, values)) {
+    ok = set_all(held.self, key, values);
+    if (ok && old != NULL && *old != '\0') {
         clear_item(held.self, key);
         ok = set_all(held.self, key, values);
-    } else {
-        ok = false;
+    } else if (!ok) {
         if (!read_all(c, c->get_config_item, key, &now)) {
             free(old);
             return PyErr_NoMemory();

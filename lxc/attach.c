@@ -215,7 +215,11 @@ id(PyObject *arg, void *result)
 {
     if (arg == Py_None)
         return 1;
-    long long value = PyLong_AsLongLong(arg);
+    /* CPython 3.9 would make an integer of a float. */
+    OWNED PyObject *number = PyNumber_Index(arg);
+    if (number == NULL)
+        return 0;
+    long long value = PyLong_AsLongLong(number);
     if (value == -1 && PyErr_Occurred())
         return 0;
     if (value < -1 || value > (long long)UINT32_MAX - 1) {
@@ -231,7 +235,10 @@ personality(PyObject *arg, void *result)
 {
     if (arg == Py_None)
         return 1;
-    *(long *)result = PyLong_AsLong(arg);
+    OWNED PyObject *number = PyNumber_Index(arg);
+    if (number == NULL)
+        return 0;
+    *(long *)result = PyLong_AsLong(number);
     return !(*(long *)result == -1 && PyErr_Occurred());
 }
 

@@ -22,9 +22,11 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from support import allocated, cgroups_of, children, descriptors
+from support import allocated, cgroup_limit, cgroups_of, children, descriptors
 
 import lxc
+
+LIMIT = cgroup_limit()
 
 REFUSED = (
     *(TypeError, ValueError, KeyError, IndexError, AttributeError, RuntimeError),
@@ -690,12 +692,12 @@ CASES: dict[str, Case] = {
         text("get_running_config_item"),
     ),
     "get_cgroup_item": Case(
-        lambda w: w.running.get_cgroup_item("pids.current"),
+        lambda w: w.running.get_cgroup_item(LIMIT),
         lambda w: w.running.get_cgroup_item("no.such.key"),
-        (lambda w: w.stopped.get_cgroup_item("pids.max"), *text("get_cgroup_item")),
+        (lambda w: w.stopped.get_cgroup_item(LIMIT), *text("get_cgroup_item")),
     ),
     "set_cgroup_item": Case(
-        lambda w: w.running.set_cgroup_item("pids.max", "max"),
+        lambda w: w.running.set_cgroup_item(LIMIT, "max"),
         lambda w: w.running.set_cgroup_item("no.such.key", "x"),
         text("set_cgroup_item", "x"),
     ),

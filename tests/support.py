@@ -13,6 +13,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -40,6 +41,9 @@ PATIENCE = 40.0
 
 # Where subordinate ids begin.
 FIRST_ID = 100000
+
+# liblxc's version, for what differs between its releases.
+LIBLXC = tuple(int(n) for n in re.findall(r"\d+", lxc.version)[:3])
 
 
 # --- Attaching ------------------------------------------------------------------------
@@ -231,6 +235,16 @@ def cgroups_of(name: str) -> list[str]:
     return sorted(found)
 
 
+def cgroup_limit() -> str:
+    """A limit of a controller that containers have on this host."""
+    unified = CGROUPS / "cgroup.controllers"
+    if (CGROUPS / "pids").exists() or (
+        unified.exists() and "pids" in unified.read_text().split()
+    ):
+        return "pids.max"
+    return "hugetlb.2MB.max"
+
+
 @contextlib.contextmanager
 def paused(pid: int) -> Iterator[None]:
     """A process that is stopped meanwhile."""
@@ -239,7 +253,9 @@ def paused(pid: int) -> Iterator[None]:
         wait_until(lambda: process_status(pid)["State"][0] == "T")
         yield
     finally:
-        os.kill(pid, signal.SIGCONT)
+        # It may have been resumed, and have ended since.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 def resume_later(pid: int, seconds: float) -> subprocess.Popen[bytes]:
@@ -456,6 +472,9 @@ class Program:
             out, err = self.process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"the program hangs\n{self._output()}") from None
+        if self.ptx is not None:
+            # To the end of what is on the screen; not if another process has it open.
+            self._drain.join(1)
         self.out, self.err = out or "", err or ""
         screen = bytes(self.screen).decode(errors="replace")
         assert self.process.returncode == 0, self.err or screen

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import LIBLXC
 
 import lxc
 
@@ -201,7 +202,6 @@ def test_a_hardware_address_pattern_is_completed_once(
 
 
 REFUSED: list[tuple[str, Any, Any]] = [
-    ("lxc.arch", "x86_64", "none-such"),
     ("lxc.signal.halt", "28", "none-such"),
     ("lxc.tty.max", "3", "many"),
     ("lxc.net.0.type", "veth", "none-such"),
@@ -210,6 +210,9 @@ REFUSED: list[tuple[str, Any, Any]] = [
     ("lxc.idmap", IDMAP, ["u 0 200000 65536", "none-such"]),
     ("lxc.console.buffer.size", "8192", "none-such"),
 ]
+# 4.0.6 takes any, and keeps the old one.
+if LIBLXC >= (5, 0):
+    REFUSED.append(("lxc.arch", "x86_64", "none-such"))
 
 
 @pytest.mark.parametrize(("key", "old", "value"), REFUSED)
@@ -239,9 +242,9 @@ def test_a_refused_value_leaves_the_saved_configuration(
 def test_a_refused_value_of_an_unset_item_leaves_it_unset(
     container: lxc.Container,
 ) -> None:
-    assert container.set_config_item("lxc.arch", "none-such") is False
-    assert container.get_config_item("lxc.arch") == ""
-    assert not [line for line in saved(container) if line.startswith("lxc.arch")]
+    assert container.set_config_item("lxc.idmap", "none-such") is False
+    assert container.get_config_item("lxc.idmap") == ""
+    assert not [line for line in saved(container) if line.startswith("lxc.idmap")]
 
 
 def test_setting_an_unknown_key_is_a_key_error(container: lxc.Container) -> None:

@@ -620,6 +620,15 @@ def test_a_handle_whose_container_vanished_works_or_raises(
     assert "d" not in os.listdir(own_path)
 
 
+@pytest.mark.containers
+def test_a_container_without_a_root_is_not_renamed(tmp_path: Path) -> None:
+    container = lxc.Container("c", str(tmp_path))
+    assert container.set_config_item("lxc.uts.name", "c")
+    assert container.save_config()
+    assert container.rename("d") is False
+    assert os.listdir(tmp_path) == ["c"]
+
+
 def test_a_handle_whose_container_vanished_does_not_attach(
     own_path: str, new_name: NewName
 ) -> None:

@@ -346,7 +346,12 @@ def test_containers_that_come_and_go_do_not_break_the_list(tmp_path: Path) -> No
         for _ in range(300):
             found = lxc.list_containers(as_object=True, config_path=str(tmp_path))
             assert "constant" in [container.name for container in found]
-            assert {container.state for container in found} == {"STOPPED"}
+            for container in found:
+                try:
+                    assert container.state == "STOPPED"
+                except RuntimeError:
+                    # It went while liblxc read its configuration.
+                    assert container.name != "constant"
     finally:
         stop.set()
         thread.join()

@@ -19,6 +19,7 @@ import pytest
 from support import (
     Program,
     Ticker,
+    cgroup_limit,
     command,
     monitor_of,
     paused,
@@ -113,8 +114,8 @@ QUESTIONS = [
     "c.controllable",
     "c.wait('RUNNING', 5)",
     "c.get_running_config_item('lxc.uts.name')",
-    "c.get_cgroup_item('pids.current')",
-    "c.set_cgroup_item('pids.max', 'max')",
+    f"c.get_cgroup_item({cgroup_limit()!r})",
+    f"c.set_cgroup_item({cgroup_limit()!r}, 'max')",
     "c.get_ips()",
     "c.get_interfaces()",
     "c.attach_wait(lxc.attach_run_command, ['true'])",

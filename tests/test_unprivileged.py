@@ -28,6 +28,7 @@ from conftest import (
 from support import (
     CGROUPS,
     FIRST_ID,
+    LIBLXC,
     TESTS,
     Program,
     attach,
@@ -467,11 +468,18 @@ def test_caller_survives_what_ends_its_process(
     # in the process that made the call.
     program = f"""
     found = [{ATTEMPTS[kind]}, str(c.last_error and c.last_error.reason)]
-    report(found + [children(), c.state])
+    pids = [found[0]] if {kind.startswith("attach of")!r} and found[0] > 0 else []
+    report(found + [[p for p in children() if p not in pids], c.state])
+    for pid in pids:
+        os.waitpid(pid, 0)
     """
     status, reason, left, state = run_as(user, program, delegated=False)
-    assert status == -1
-    assert reason not in ("", "None")
+    if LIBLXC < (5, 0):
+        # 4.0.6 leaves the attached process where it is, and goes on.
+        assert status >= 0
+    else:
+        assert status == -1
+        assert reason not in ("", "None")
     assert left == []
     assert state == "RUNNING"
 
