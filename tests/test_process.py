@@ -1055,15 +1055,23 @@ def test_terminal_that_is_gone_is_a_hangup(shared: lxc.Container) -> None:
     assert begun.wait(PATIENCE) in (-signal.SIGHUP, 1)
 
 
-def test_terminals_are_used_up(shared: lxc.Container) -> None:
-    # A busybox container has six, five of them for its own consoles.
-    with shared.popen(["cat"], tty=True, stdin=-1, stdout=-1) as begun:
+def test_terminals_are_used_up(make: Callable[..., lxc.Container]) -> None:
+    container = make(start=True, config={"lxc.pty.max": "8"})
+    with contextlib.ExitStack() as stack:
+
+        def use_up() -> None:
+            for _ in range(9):
+                begun = container.popen(["cat"], tty=True, stdin=-1, stdout=-1)
+                stack.enter_context(begun)
+                stack.callback(begun.kill)
+
+        with pytest.raises(lxc.LXCError, match=r"lxc\.pty\.max"):
+            use_up()
         before = descriptors(), len(children())
         with pytest.raises(lxc.LXCError, match=r"lxc\.pty\.max"):
-            shared.run(["true"], tty=True, stdin=subprocess.DEVNULL)
+            container.run(["true"], tty=True, stdin=subprocess.DEVNULL)
         assert (descriptors(), len(children())) == before
-        begun.kill()
-    assert shared.run(["true"], tty=True, stdin=subprocess.DEVNULL).returncode == 0
+    assert container.run(["true"], tty=True, stdin=subprocess.DEVNULL).returncode == 0
 
 
 def test_terminal_of_the_caller(shared: lxc.Container) -> None:
