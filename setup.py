@@ -41,7 +41,13 @@ LICENSE = "LGPL-2.1-or-later"
 
 # The first release whose struct lxc_container all later ones only append to.
 OLDEST_LIBLXC = "4.0.5"
-LAUNCHER_SOURCES = ["lxc/launcher.c", "lxc/request.c", "lxc/work.c"]
+LAUNCHER_SOURCES = [
+    "lxc/launcher.c",
+    "lxc/relay.c",
+    "lxc/request.c",
+    "lxc/run.c",
+    "lxc/work.c",
+]
 HOW_TO_INSTALL = (
     "install {0} on Debian and Ubuntu, {1} on Fedora, or {2} on Alpine, and try again."
 )
@@ -112,7 +118,7 @@ class build_with_liblxc(build_ext):
             output_dir=os.path.join(self.build_temp, "launcher"),
             debug=self.debug,
             extra_postargs=[*compile_args, *cflags],
-            depends=["lxc/request.h", "lxc/work.h"],
+            depends=["lxc/request.h", "lxc/run.h", "lxc/work.h"],
         )
         compiler.link_executable(
             objects, path, extra_postargs=[*link_args, *libs, "-pie"]
@@ -265,6 +271,7 @@ setup(
                 "lxc/features.c",
                 "lxc/listing.c",
                 "lxc/lock.c",
+                "lxc/process.c",
                 "lxc/request.c",
                 "lxc/spawn.c",
                 "lxc/work.c",

@@ -1848,8 +1848,7 @@ static PyMethodDef Container_methods[] = {
      "Return the containers, as objects that are opened when they are first used."},
     {"_request", (PyCFunction)(void (*)(void))Container__request,
      METH_VARARGS | METH_KEYWORDS,
-     "_request($self, /, program, argv, environment, variables, cwd, user, leash, "
-     "tty)\n--\n\n"
+     "_request($self, /, argv, environment, variables, cwd, user, leash, tty)\n--\n\n"
      "Return a descriptor of a request that tells the launcher to run a command."},
     {"_replace_config_item",
      (PyCFunction)(void (*)(void))Container__replace_config_item, METH_FASTCALL,
@@ -1935,6 +1934,20 @@ static PyMethodDef module_functions[] = {
      METH_VARARGS | METH_KEYWORDS,
      "_launcher($module, /, heap=...)\n--\n\n"
      "Return the launcher's path or None; set the heap in bytes from which it is used."},
+    {"_launcher_fd", module__launcher_fd, METH_NOARGS,
+     "_launcher_fd($module, /)\n--\n\n"
+     "Return a descriptor of the launcher as a sealed memory file; OSError if that cannot "
+     "be."},
+    {"_hear", module__hear, METH_VARARGS,
+     "_hear($module, fd, seconds, /)\n--\n\n"
+     "Return what the launcher says: (what, value, text), None at the end.  TimeoutError "
+     "when it is silent for that many seconds; less than 0 wait for ever."},
+    {"_open_beneath", module__open_beneath, METH_VARARGS,
+     "_open_beneath($module, pid, path, /)\n--\n\n"
+     "Return a descriptor of a plain file beneath the root of a process."},
+    {"_socket_pair", module__socket_pair, METH_NOARGS,
+     "_socket_pair($module, /)\n--\n\n"
+     "Return two descriptors: one for _hear(), the other for the launcher."},
     {"_reason", module__reason, METH_NOARGS,
      "_reason($module, /)\n--\n\nReturn why this thread's last call said no, or None."},
     {0},

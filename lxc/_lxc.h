@@ -6,6 +6,7 @@
  *   addresses.c the interfaces and addresses inside a running container
  *   child.c     calls that are made in a forked C child: start, console
  *   spawn.c     calls that are made by the launcher, and what it must know for that
+ *   process.c   what run() and popen() need of C, for process.py
  *   attach.c    attach and attach_wait
  *   features.c  what the liblxc at hand can do, and the calls that not every one has
  *   listing.c   the containers of an lxcpath
@@ -302,8 +303,19 @@ bool is_for_the_launcher(const struct held *held);
  * with an exception, or without one where it cannot be started. */
 bool launch(const struct held *held, struct request *request, struct child *child);
 
-PyObject *Container__request(PyObject *self, PyObject *args, PyObject *kwargs);
+/* A descriptor of a request to run something, which lacks only what is said of the
+ * container; -1 with an exception. */
+int pack_run(const struct held *held, struct request *request);
+
 PyObject *module__launcher(PyObject *module, PyObject *args, PyObject *kwargs);
+PyObject *module__launcher_fd(PyObject *module, PyObject *ignored);
+
+/* --- For run() and popen() (process.c) ---------------------------------------- */
+
+PyObject *Container__request(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *module__hear(PyObject *module, PyObject *args);
+PyObject *module__open_beneath(PyObject *module, PyObject *args);
+PyObject *module__socket_pair(PyObject *module, PyObject *ignored);
 
 /* --- Attach (attach.c) -------------------------------------------------------- */
 

@@ -22,6 +22,7 @@ static const size_t texts[] = {
 static const size_t lists[] = {
     offsetof(struct request, journal),
     offsetof(struct request, environment),
+    offsetof(struct request, variables),
     offsetof(struct request, attach.argv),
     offsetof(struct request, attach.options.extra_env_vars),
     offsetof(struct request, attach.options.extra_keep_env),

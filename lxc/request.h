@@ -15,7 +15,7 @@ struct user {
     uid_t uid;
     gid_t gid;
     int ngroups; /* -1: leave them */
-    gid_t groups[64];
+    gid_t groups[1024];
 };
 
 struct request {
@@ -30,6 +30,7 @@ struct request {
     struct user user;
     const char *cwd;
     char **environment; /* the whole of it; NULL: what liblxc makes */
+    char **variables;   /* to add to that, unless they are there */
     int leash;          /* says when all that was run is to end; or -1 */
     bool tty;           /* give the command a terminal of the container's */
 };

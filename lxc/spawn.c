@@ -335,80 +335,39 @@ launch(const struct held *held, struct request *request, struct child *child)
 
 /* --- For run() and popen() ---------------------------------------------------- */
 
-/* (uid, gid, groups), or None for what liblxc makes it. */
-static bool
-convert_user(PyObject *given, struct user *user)
+int
+pack_run(const struct held *held, struct request *request)
 {
-    PyObject *groups;
-    long long uid, gid;
+    int fd;
 
-    if (given == Py_None)
-        return true;
-    if (!PyArg_ParseTuple(given, "LLO!:user", &uid, &gid, &PyList_Type, &groups))
-        return false;
-    user->given = true;
-    user->uid = (uid_t)uid;
-    user->gid = (gid_t)gid;
-    const Py_ssize_t n = PyList_Size(groups);
-    if (n > (Py_ssize_t)(sizeof(user->groups) / sizeof(*user->groups))) {
-        PyErr_Format(PyExc_ValueError, "%zd groups are too many: %zu fit", n,
-                     sizeof(user->groups) / sizeof(*user->groups));
-        return false;
+    if (!held->self->unsaved && !held->self->cleared) {
+        /* What the file says by now, as with the private handle of an attach. */
+        request->size = sizeof(*request);
+        request->name = held->c->name;
+        request->lxcpath = held->c->config_path;
+        if ((fd = request_pack(request)) < 0)
+            PyErr_SetFromErrno(PyExc_OSError);
+        return fd;
     }
-    user->ngroups = (int)n;
-    for (Py_ssize_t i = 0; i < n; i++)
-        user->groups[i] = (gid_t)PyLong_AsLongLong(PyList_GetItem(groups, i));
-    return !PyErr_Occurred();
+    if (!is_exact(held)) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "what is not saved of its configuration cannot be handed on: "
+                        "save_config() it, or use a new Container");
+        return -1;
+    }
+    return pack_request(held, request);
 }
 
 PyObject *
-Container__request(PyObject *self, PyObject *args, PyObject *kwargs)
+module__launcher_fd(PyObject *module, PyObject *ignored)
 {
-    static char *names[] = {"program", "argv",  "environment", "variables", "cwd",
-                            "user",    "leash", "tty",         NULL};
-    OWNED PyObject *path = NULL, *cwd = NULL;
-    PyObject *argv, *environment, *variables, *user;
-    STRINGS arguments = NULL;
-    STRINGS whole = NULL;
-    STRINGS added = NULL;
-    const lxc_attach_options_t options = LXC_ATTACH_OPTIONS_DEFAULT;
-    struct request request = {.what = DO_RUN, .attach = {.late_stdin = -1}};
-    int leash, tty;
+    int fd;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&OOOO&Oip:_request", names, text,
-                                     &path, &argv, &environment, &variables,
-                                     optional_text, &cwd, &user, &leash, &tty) ||
-        (arguments = strings_from(argv, "args")) == NULL ||
-        (added = strings_from(variables, "variables")) == NULL ||
-        (environment != Py_None &&
-         (whole = strings_from(environment, "env")) == NULL) ||
-        !convert_user(user, &request.user))
-        return NULL;
-    HELD held = hold(self, CONFIG | ADOPT);
-    if (held.c == NULL)
-        return NULL;
-    request.attach.options = options;
-    request.attach.options.personality = -1;
-    request.attach.options.env_policy = LXC_ATTACH_CLEAR_ENV;
-    request.attach.options.stdin_fd = request.attach.options.stdout_fd =
-        request.attach.options.stderr_fd = -1;
-    request.attach.options.initial_cwd = (char[]){"/"};
-    request.attach.options.extra_env_vars = added;
-    request.attach.program = c_str(path);
-    request.attach.argv = arguments;
-    request.environment = whole;
-    request.cwd = c_str(cwd);
-    request.leash = leash;
-    request.tty = tty;
-    if (!is_exact(&held)) {
-        PyErr_SetString(
-            PyExc_RuntimeError,
-            "the configuration in memory cannot be handed on: save_config() "
-            "it, or take a new Container");
-        return NULL;
-    }
-    const int fd = pack_request(&held, &request);
-    return fd >= 0 ? PyLong_FromLong(fd) : NULL;
+    (void)module;
+    (void)ignored;
+    errno = program[0] == '\0' ? ENOENT : 0;
+    fd = errno == 0 ? sealed_program() : -1;
+    return fd < 0 ? PyErr_SetFromErrno(PyExc_OSError) : PyLong_FromLong(fd);
 }
 
 PyObject *

@@ -37,11 +37,11 @@ enum said {
     SAID_ENDED,    /* value: the wait status of the attached process */
     SAID_RETURNED, /* value: what liblxc's call returned; extra: error_num; text: why */
     SAID_STALE,    /* the launcher found another configuration file: nothing was done */
-    SAID_SIGNAL,   /* value: a signal for the program */
+    SAID_SIGNAL,   /* value: a signal for the program; extra: for its group */
     SAID_RELEASE,  /* what the program left running may go on */
 };
 
-enum step { STEP_EXEC, STEP_CWD, STEP_USER };
+enum step { STEP_EXEC, STEP_CWD, STEP_USER, STEP_TERMINAL, STEP_FORK };
 
 struct message {
     enum said said;
