@@ -74,12 +74,50 @@ add(struct journal *journal, const char *entry)
     journal->spoilt = journal->spoilt || journal->bytes > MOST_BYTES;
 }
 
+/* How many entries a note is. */
+static size_t
+length_of(const char *what)
+{
+    return *what == 's' ? 3 : *what == 'c' ? 2 : 1;
+}
+
+/* What was set is cleared now: of a program that sets an item again and again only the
+ * last time is left.  Not of networks, where one key depends on another. */
+static void
+forget_key(struct journal *journal, const char *key)
+{
+    size_t kept = 0;
+
+    if (strncmp(key, "lxc.net.", 8) == 0)
+        return;
+    for (size_t i = 0; i < journal->n;) {
+        char **note = &journal->entries[i];
+        const size_t length = length_of(note[0]);
+        const bool gone = length > 1 && strcmp(note[1], key) == 0;
+
+        i += length;
+        for (size_t j = 0; j < length; j++) {
+            if (gone) {
+                journal->bytes -= strlen(note[j]) + sizeof(note[j]);
+                free(note[j]);
+            } else {
+                journal->entries[kept++] = note[j];
+            }
+        }
+    }
+    journal->n = kept;
+    if (journal->entries != NULL)
+        journal->entries[kept] = NULL;
+}
+
 void
 journal_note(Container *self, char what, const char *key, const char *value)
 {
     self->unsaved = true;
     if (what == 'f') /* nothing of what was before is left */
         forget(&self->journal);
+    if (what == 'c' && !self->journal.spoilt)
+        forget_key(&self->journal, key);
     if (self->journal.spoilt)
         return;
     add(&self->journal, (char[]){what, '\0'});

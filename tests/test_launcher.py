@@ -220,7 +220,14 @@ def many(c: lxc.Container) -> None:
         c.append_config_item("lxc.environment", f"N{number}={'x' * 30}")
 
 
+def again_and_again(c: lxc.Container) -> None:
+    for number in range(3000):
+        assert c.set_config_item("lxc.environment", [f"A={number}", "B=1"])
+        assert c.set_config_item("lxc.prlimit.nofile", str(300 + number % 7))
+
+
 CHANGES = [
+    again_and_again,
     set_and_clear,
     refused,
     forget_and_load,
@@ -265,6 +272,12 @@ def test_what_the_handle_has_in_memory_counts_for_a_start(
         values = [container.get_running_config_item(key) for key in keys]
         found.append(values)
     assert found[0] == found[1]
+
+
+def test_what_is_set_again_and_again_is_handed_on(running: lxc.Container) -> None:
+    again_and_again(running)
+    # run() has no fork to fall back on.
+    assert running.run(["sh", "-c", "echo $A"], capture_output=True).stdout == b"2999\n"
 
 
 def test_a_container_that_was_never_saved_starts(
