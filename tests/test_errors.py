@@ -117,9 +117,13 @@ def public_methods(container: type) -> set[str]:
     }
 
 
+# They raise what subprocess and asyncio do: see test_process.py.
+PROCESSES = {"create_subprocess_exec", "popen", "run", "run_async"}
+
+
 @pytest.mark.parametrize(("layer", "calls"), [(lxc, CALLS), (_lxc, RAW_CALLS)])
 def test_the_table_has_every_method(layer: Any, calls: dict[str, Any]) -> None:
-    assert public_methods(layer.Container) == set(calls)
+    assert public_methods(layer.Container) - PROCESSES == set(calls)
 
 
 @contextlib.contextmanager

@@ -43,6 +43,21 @@ GIGABYTE = 1 << 30
 LONG = "86401"  # seconds that a command sleeps that is to be ended
 
 
+@pytest.mark.parametrize("name", ["run", "popen"])
+def test_a_container_that_was_never_initialized_runs_nothing(name: str) -> None:
+    container = lxc.Container.__new__(lxc.Container)
+    with pytest.raises(RuntimeError, match="never initialized"):
+        getattr(container, name)(["true"])
+
+
+@pytest.mark.parametrize("name", ["run_async", "create_subprocess_exec"])
+def test_a_container_that_was_never_initialized_awaits_nothing(name: str) -> None:
+    container = lxc.Container.__new__(lxc.Container)
+    given = (["true"],) if name == "run_async" else ("true",)
+    with pytest.raises(RuntimeError, match="never initialized"):
+        asyncio.run(getattr(container, name)(*given))
+
+
 @pytest.fixture
 def marker() -> str:
     """A number of seconds to sleep that nobody else sleeps: to find a process by."""
