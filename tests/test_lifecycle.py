@@ -746,11 +746,13 @@ def test_a_stopped_container_has_no_cgroup_items(stopped: lxc.Container) -> None
 # --- Devices --------------------------------------------------------------------------
 
 
+# In containers of their own: on cgroup2 liblxc makes the first device that is added to
+# one without rules for devices, or removed from it, its only rule.
 @pytest.fixture
-def device(shared: lxc.Container) -> str:
+def device(running: lxc.Container) -> str:
     """A device of the host that the container does not have."""
     for path in ("/dev/loop-control", "/dev/fuse", "/dev/net/tun", "/dev/kmsg"):
-        if os.path.exists(path) and not inside(shared, path).exists():
+        if os.path.exists(path) and not inside(running, path).exists():
             return path
     pytest.fail("this machine has no device that a container has not")
 
@@ -760,22 +762,22 @@ def inside(container: lxc.Container, path: str) -> Path:
     return Path(f"/proc/{container.init_pid}/root{path}")
 
 
-def test_a_device_is_added_and_removed(shared: lxc.Container, device: str) -> None:
-    assert shared.add_device_node(device) is True
+def test_a_device_is_added_and_removed(running: lxc.Container, device: str) -> None:
+    assert running.add_device_node(device) is True
     try:
-        assert inside(shared, device).is_char_device()
-        assert inside(shared, device).stat().st_rdev == os.stat(device).st_rdev
+        assert inside(running, device).is_char_device()
+        assert inside(running, device).stat().st_rdev == os.stat(device).st_rdev
     finally:
-        assert shared.remove_device_node(device) is True
-    assert not inside(shared, device).exists()
+        assert running.remove_device_node(device) is True
+    assert not inside(running, device).exists()
 
 
 def test_a_device_can_be_named_twice_or_once(
-    shared: lxc.Container, device: str
+    running: lxc.Container, device: str
 ) -> None:
-    assert shared.add_device_node(src_path=device, dest_path=device) is True
-    assert shared.remove_device_node(device, None) is True
-    assert not inside(shared, device).exists()
+    assert running.add_device_node(src_path=device, dest_path=device) is True
+    assert running.remove_device_node(device, None) is True
+    assert not inside(running, device).exists()
 
 
 @pytest.mark.parametrize("path", ["/dev/none-such", "", "relative"])
@@ -860,6 +862,32 @@ def test_a_wireless_interface_is_added_with_iw(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert shared.add_device_net(wireless, name) is True
     assert (name or wireless) in shared.get_interfaces()
+
+
+def test_a_wireless_interface_is_renamed_with_the_capabilities_of_the_host(
+    make: Callable[..., lxc.Container],
+    wireless: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    container = make(config={"lxc.cap.drop": "net_admin"}, start=True)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert container.add_device_net(wireless, "wlan8") is True
+    assert "wlan8" in container.get_interfaces()
+
+
+def test_a_wireless_interface_is_renamed_with_the_devices_of_the_host(
+    running: lxc.Container,
+    device: str,
+    wireless: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # On cgroup2 the container has no /dev/null from then on.
+    assert running.add_device_node(device) is True
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert running.add_device_net(wireless, "wlan9") is True
+    assert "wlan9" in running.get_interfaces()
 
 
 def test_a_wireless_interface_is_not_added_when_iw_fails(
