@@ -269,8 +269,10 @@ class Container(_lxc.Container):
     def add_device_node(self, src_path: Path, dest_path: Path | None = None) -> bool:
         """Give the running container the host's device node src_path, as dest_path.
 
-        liblxc looks for dest_path on the host too.  Needs root.  Return whether that
-        was done.  Wraps lxc_container.add_device_node.
+        liblxc looks for dest_path on the host too, and on cgroup2 it leaves a container
+        without rules for devices no other one: start that with "a" as its
+        lxc.cgroup2.devices.allow.  Needs root.  Return whether that was done.
+        Wraps lxc_container.add_device_node.
         """
         return self._note(
             "add_device_node", super().add_device_node(src_path, dest_path)
