@@ -3,24 +3,51 @@
 
 The metadata is in pyproject.toml.  These environment variables change the build:
 
+LXC_LAUNCHER_CC     the compiler for the launcher; the extension's if unset
 PKG_CONFIG          the pkg-config program to ask; "pkg-config" if unset
 LXC_WERROR=1        warnings on, and an error each
 LXC_SANITIZE=list   build with -fsanitize=list, such as "address,undefined"
 LXC_COVERAGE=1      write coverage data for gcov when it runs
 LXC_LIMITED_API=1   one extension for CPython 3.10 and later (an abi3 wheel)
+SOURCE_DATE_EPOCH   the time, in seconds, that files in packages carry: the same
+                    sources then give the same bytes
 """
 
+import copy
+import gzip
+import json
 import os
 import shlex
 import subprocess
 import sys
 import sysconfig
+import tarfile
+import time
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.sdist import sdist
+
+try:
+    from setuptools.command.bdist_wheel import bdist_wheel
+except ImportError:
+    # Before setuptools 70.1; there is no wheel when only an sdist is made.
+    try:
+        from wheel.bdist_wheel import bdist_wheel
+    except ImportError:
+        bdist_wheel = None
+
+LICENSE = "LGPL-2.1-or-later"
 
 # The first release whose struct lxc_container all later ones only append to.
 OLDEST_LIBLXC = "4.0.5"
+LAUNCHER_SOURCES = [
+    "lxc/launcher.c",
+    "lxc/relay.c",
+    "lxc/request.c",
+    "lxc/run.c",
+    "lxc/work.c",
+]
 HOW_TO_INSTALL = (
     "install {0} on Debian and Ubuntu, {1} on Fedora, or {2} on Alpine, and try again."
 )
@@ -65,7 +92,38 @@ def liblxc_flags():
 
 
 class build_with_liblxc(build_ext):
-    """Asks pkg-config only when something is compiled: an sdist needs no liblxc."""
+    """Asks pkg-config only when something is compiled: an sdist needs no liblxc.
+
+    The launcher, a program, is built beside the extension and goes where that goes.
+    """
+
+    def launcher_path(self):
+        directory = os.path.dirname(self.get_ext_fullpath("lxc._lxc"))
+        return os.path.join(directory, "launcher")
+
+    def get_outputs(self):
+        return [*super().get_outputs(), self.launcher_path()]
+
+    def build_launcher(self, cflags, libs):
+        path = self.launcher_path()
+        compiler = self.compiler
+        if os.environ.get("LXC_LAUNCHER_CC"):
+            # For a C library that is older than this machine's, for instance.
+            command = shlex.split(os.environ["LXC_LAUNCHER_CC"])
+            compiler = copy.copy(compiler)
+            compiler.compiler_so = [*command, "-fPIC", "-O2"]
+            compiler.linker_exe = command
+        objects = compiler.compile(
+            LAUNCHER_SOURCES,
+            output_dir=os.path.join(self.build_temp, "launcher"),
+            debug=self.debug,
+            extra_postargs=[*compile_args, *cflags],
+            depends=["lxc/request.h", "lxc/run.h", "lxc/work.h"],
+        )
+        compiler.link_executable(
+            objects, path, extra_postargs=[*link_args, *libs, "-pie"]
+        )
+        os.chmod(path, 0o755)
 
     def build_extensions(self):
         cflags, libs = liblxc_flags()
@@ -79,7 +137,92 @@ class build_with_liblxc(build_ext):
             if not argument.startswith("-Wl,-rpath")
         ]
         super().build_extensions()
+        self.build_launcher(cflags, libs)
 
+
+class reproducible_sdist(sdist):
+    """A tarball in which nothing depends on who packs it, where and when."""
+
+    def make_archive(self, base_name, format, *args, base_dir, **kwargs):
+        if format != "gztar":
+            return super().make_archive(
+                base_name, format, *args, base_dir=base_dir, **kwargs
+            )
+        now = int(os.environ.get("SOURCE_DATE_EPOCH") or time.time())
+
+        def plain(member):
+            member.mode = 0o755 if member.mode & 0o100 else 0o644
+            member.mtime = now
+            member.uid = member.gid = 0
+            member.uname = member.gname = "root"
+            return member
+
+        path = base_name + ".tar.gz"
+        self.mkpath(os.path.dirname(path))
+        with (
+            open(path, "wb") as file,
+            gzip.GzipFile("", "wb", 9, file, now) as packed,
+            tarfile.open(fileobj=packed, mode="w") as archive,
+        ):
+            archive.add(base_dir, filter=plain)
+        return path
+
+
+def bill_of_materials(name, version):
+    """What a wheel consists of and what it needs, as CycloneDX."""
+    package = f"pkg:pypi/{name}@{version}"
+    built_with = pkg_config("--modversion")
+    return {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "version": 1,
+        "metadata": {
+            "component": {
+                "type": "library",
+                "bom-ref": package,
+                "name": name,
+                "version": version,
+                "licenses": [{"expression": LICENSE}],
+                "purl": package,
+            }
+        },
+        "components": [
+            {
+                "type": "library",
+                "bom-ref": "liblxc",
+                "name": "liblxc",
+                "description": f"The system's, {OLDEST_LIBLXC} or later; not included.",
+                "scope": "required",
+                "licenses": [{"expression": LICENSE}],
+                "properties": [
+                    {"name": f"{name}:compiled-against", "value": " ".join(built_with)}
+                ],
+            }
+        ],
+        "dependencies": [
+            {"ref": package, "dependsOn": ["liblxc"]},
+            {"ref": "liblxc"},
+        ],
+    }
+
+
+commands = {"build_ext": build_with_liblxc, "sdist": reproducible_sdist}
+
+if bdist_wheel is not None:
+
+    class wheel_with_bom(bdist_wheel):
+        """Puts the bill of materials where PEP 770 wants it."""
+
+        def egg2dist(self, egginfo_path, distinfo_path):
+            super().egg2dist(egginfo_path, distinfo_path)
+            name = self.distribution.get_name()
+            folder = os.path.join(distinfo_path, "sboms")
+            os.makedirs(folder)
+            with open(os.path.join(folder, f"{name}.cdx.json"), "w") as file:
+                bom = bill_of_materials(name, self.distribution.get_version())
+                file.write(json.dumps(bom, indent=2) + "\n")
+
+    commands["bdist_wheel"] = wheel_with_bom
 
 macros = []
 compile_args = ["-std=gnu11", "-fvisibility=hidden", "-fno-exceptions"]
@@ -100,6 +243,9 @@ if os.environ.get("LXC_SANITIZE"):
 if switch("LXC_COVERAGE"):
     compile_args += ["--coverage"]
     link_args += ["--coverage"]
+else:
+    # Debugging data names the sources without the directory that they were in.
+    compile_args += [f"-ffile-prefix-map={os.getcwd()}=."]
 
 # A free-threaded CPython has no limited API before 3.15.
 limited_api = (
@@ -113,7 +259,7 @@ if limited_api:
 
 setup(
     # Here, as no one spelling in pyproject.toml suits all of setuptools 64 to 84.
-    license="LGPL-2.1-or-later",
+    license=LICENSE,
     ext_modules=[
         Extension(
             "lxc._lxc",
@@ -125,14 +271,18 @@ setup(
                 "lxc/features.c",
                 "lxc/listing.c",
                 "lxc/lock.c",
+                "lxc/process.c",
+                "lxc/request.c",
+                "lxc/spawn.c",
+                "lxc/work.c",
             ],
-            depends=["lxc/_lxc.h"],
+            depends=["lxc/_lxc.h", "lxc/request.h", "lxc/work.h"],
             define_macros=macros,
             extra_compile_args=compile_args,
             extra_link_args=link_args,
             py_limited_api=limited_api,
         )
     ],
-    cmdclass={"build_ext": build_with_liblxc},
+    cmdclass=commands,
     options=options,
 )

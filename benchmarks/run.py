@@ -47,6 +47,7 @@ class Row(NamedTuple):
     undo: str = ""  # an operation of floor.c to follow a measurement, untimed
     times: int = 1  # as many rounds as --rounds says, for figures that scatter
     heap: int = 0  # MiB of memory in use in the Python processes
+    rival: str = ""  # a Python statement that takes the floor's and the peer's place
 
 
 TRUE = "assert running.attach_wait(lxc.attach_run_command, ['/bin/true']) == 0"
@@ -61,6 +62,11 @@ INTERFACES = "assert running.get_interfaces()"
 GET = "stopped.get_config_item('lxc.uts.name')"
 SET = "stopped.set_config_item('lxc.uts.name', 'name')"
 CGROUP = "running.get_cgroup_item('pids.max')"
+RUN = "assert running.run(['true'], capture_output=True).returncode == 0"
+LXC_ATTACH = (
+    "assert subprocess.run(['lxc-attach', '-P', path, '-n', running.name, '--', "
+    "'true'], capture_output=True).returncode == 0"
+)
 SIZES = (10, 300, 3000)
 ADDRESSES = ("ipv4.address = 192.0.2.7/24", "ipv6.address = 2001:db8::7/64")
 
@@ -68,6 +74,8 @@ ROWS = [
     Row("attach_wait of /bin/true", "attach_command", TRUE, 1.5, batch=5),
     Row("the same, 0.3 s apart", "attach_command", TRUE, 1.15, gap=0.3, times=3),
     Row("attach_wait of a function", "attach_function", ZERO, 1.8, batch=5),
+    Row("run, for lxc-attach", 0, RUN, 0.75, batch=5, rival=LXC_ATTACH),
+    Row("the same, 1 GiB heap", 0, RUN, 0.75, batch=5, heap=1024, rival=LXC_ATTACH),
     Row("start", "start", START, 1.25, undo="stop"),
     Row("Container(name)", "container", CONTAINER, 1.3, batch=200),
     Row("state", "state", "running.state", 1.05, batch=200),
@@ -208,6 +216,10 @@ def measure(row: Row, lab: Lab, peer: str, ours: str, rounds: int) -> list[Cost]
                 time.sleep(row.gap * random.uniform(1, 1.2))
                 if row.python == IMPORT and directory:
                     results.append(import_seconds(directory))
+                elif worker is floor and row.rival:
+                    results.append(three[1].measure(row.batch, row.rival))
+                elif row.rival and directory == peer:
+                    results.append(seconds[0][-1])
                 elif worker is not floor:
                     results.append(worker.measure(row.batch, row.python))
                 elif isinstance(row.floor, str):

@@ -8,6 +8,7 @@ stopped, and the function zero.
 """
 
 import os.path
+import subprocess
 import sys
 from time import perf_counter
 
@@ -38,6 +39,7 @@ scope = {
     "path": path,
     "perf_counter": perf_counter,
     "running": lxc.Container(running_name, path),
+    "subprocess": subprocess,
     "stopped": lxc.Container(name, path),
     "zero": zero,
 }

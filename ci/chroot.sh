@@ -14,7 +14,8 @@
 #
 # CHROOT_BINDS   "source:destination ...", directories of this machine to be seen there
 
-# To have suites made anew from today's archive, remove this directory.
+# Tarballs of roots, one for each suite and list of packages.  To have them made anew
+# from today's archive, remove this directory; what nobody used for 30 days goes by itself.
 CHROOTS=/var/cache/python3-lxc-tests/chroots
 
 TO_MAKE_CHROOTS=(mmdebstrap debian-archive-keyring dnsmasq-base iproute2 util-linux)
@@ -45,7 +46,7 @@ apt_settings() {
 # Put a fresh root of the Debian suite $1 into the directory $2, with the packages that
 # follow.
 unpack_chroot() {
-    local suite=$1 directory=$2 tarball mirror settings lock
+    local suite=$1 directory=$2 tarball mirror settings lock output
     shift 2
 
     # pid_1() needs umount.
@@ -60,14 +61,16 @@ unpack_chroot() {
     if [ ! -s "$tarball" ]; then
         say "Making a root of $suite"
         # No service starts when its package is installed there.
-        mmdebstrap --quiet --mode=root --variant=apt --format=tar \
+        output=$(mmdebstrap --mode=root --variant=apt --format=tar \
             --aptopt="$settings" --dpkgopt=force-unsafe-io --include="$(IFS=, && echo "$*")" \
             --customize-hook='printf "#!/bin/sh\nexit 101\n" >"$1/usr/sbin/policy-rc.d"' \
             --customize-hook='chmod 755 "$1/usr/sbin/policy-rc.d"' \
-            "$suite" "$tarball.new" ${mirror:+"$mirror"} ||
-            fail "no root of $suite could be made."
+            "$suite" "$tarball.new" ${mirror:+"$mirror"} 2>&1) ||
+            fail "no root of $suite could be made:"$'\n'"$output"
         mv "$tarball.new" "$tarball"
     fi
+    touch "$tarball"
+    find "$CHROOTS" -type f -mtime +30 -delete
     exec {lock}>&-
     mkdir -p "$directory"
     # With its xattrs, as there are file capabilities among them.
@@ -120,9 +123,8 @@ in_chroot() {
     local root=$1 cgroups=$2 own status=0
     shift 2
 
-    if [ "$cgroups" = hybrid ] && ! grep -qE '^[0-9]+:[a-z]' /proc/self/cgroup; then
+    [ "$cgroups" != hybrid ] || has_cgroup_v1 ||
         fail "this machine has no controllers in cgroup v1: boot it with systemd.unified_cgroup_hierarchy=0."
-    fi
     own=$(own_cgroup "$root")
     make_own_cgroups "$own"
     # The root of a cgroup namespace is where the process was that made it.  From there
@@ -246,6 +248,11 @@ make_bridge() {
 }
 
 # --- The cgroups of a root ------------------------------------------------------------
+
+# Whether this machine has controllers in cgroup v1.
+has_cgroup_v1() {
+    grep -qE '^[0-9]+:[a-z_,]+:' /proc/self/cgroup
+}
 
 # Print where cgroup2 is mounted.
 unified_mount() {

@@ -95,6 +95,46 @@ need_venv() {
     fi
 }
 
+# Print a CPython of version $1 that can make a virtual environment.
+find_python() {
+    local candidate paths=()
+
+    mapfile -t paths < <(type -aP "python$1")
+    for candidate in "${paths[@]}" "${PYENV_ROOT:-$HOME/.pyenv}/versions/$1".*/bin/"python$1"; do
+        if [ -x "$candidate" ] && "$candidate" -c "
+import ensurepip, sys, sysconfig, os, venv
+assert sys.implementation.name == 'cpython'
+assert '%d.%d' % sys.version_info[:2] == '$1'
+assert os.path.exists(sysconfig.get_path('include') + '/Python.h')
+" 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+# Install the programs of the dependency group $2 into the virtual environment $1.
+need_tools() {
+    local venv=$1 group=$2 tools
+
+    need_venv "$venv"
+    # As pip itself only reads such groups since 25.1.
+    tools=$("$venv/bin/python" -c '
+import sys
+try:
+    import tomllib
+except ImportError:
+    from pip._vendor import tomli as tomllib
+with open("pyproject.toml", "rb") as file:
+    print(*tomllib.load(file)["dependency-groups"][sys.argv[1]], sep="\n")' "$group")
+    if [ "$(cat "$venv/tools-$group" 2>/dev/null)" != "$tools" ]; then
+        say "Installing into $venv: ${tools//$'\n'/, }"
+        printf '%s\n' "$tools" | "$venv/bin/python" -m pip install --quiet -r /dev/stdin
+        printf '%s\n' "$tools" >"$venv/tools-$group"
+    fi
+}
+
 # A text that changes with everything that goes into the package.
 state_of_sources() {
     env | grep -E '^(LXC_(WERROR|SANITIZE|COVERAGE|LIMITED_API)|CC|CFLAGS|CPPFLAGS|LDFLAGS|PKG_CONFIG)=' | sort

@@ -61,14 +61,18 @@ from ._lxc import (
     features,
     get_global_config_item,
 )
-from .errors import LXCError, LXCOSError, find_reason
+from .errors import Frozen, LXCError, LXCOSError, NotRunning, find_reason
 from .network import ContainerNetwork, ContainerNetworkList
 
 # Types are for their checkers: typing alone would take longer than all of lxc.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import asyncio.subprocess
+    import subprocess
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any, Literal, Protocol, TypeVar, Union
+
+    from .process import Command, Environment, Word
 
     class HasFileno(Protocol):
         def fileno(self) -> int: ...
@@ -107,8 +111,10 @@ __all__ = [
     "Container",
     "ContainerNetwork",
     "ContainerNetworkList",
+    "Frozen",
     "LXCError",
     "LXCOSError",
+    "NotRunning",
     "arch_to_personality",
     "attach_run_command",
     "attach_run_shell",
@@ -269,10 +275,10 @@ class Container(_lxc.Container):
     def add_device_node(self, src_path: Path, dest_path: Path | None = None) -> bool:
         """Give the running container the host's device node src_path, as dest_path.
 
-        liblxc looks for dest_path on the host too, and on cgroup2 it leaves a container
-        without rules for devices no other one: start that with "a" as its
-        lxc.cgroup2.devices.allow.  Needs root.  Return whether that was done.
-        Wraps lxc_container.add_device_node.
+        liblxc looks for dest_path on the host too.  Needs root.  Return whether that
+        was done.  On a host with cgroup2 alone liblxc then denies a container that has
+        no lxc.cgroup2.devices rules all other devices, /dev/null too: start it with "a"
+        as lxc.cgroup2.devices.allow.  Wraps lxc_container.add_device_node.
         """
         return self._note(
             "add_device_node", super().add_device_node(src_path, dest_path)
@@ -716,6 +722,237 @@ class Container(_lxc.Container):
             # The call did not fail, but how it ended is worth keeping.
             self.last_error = LXCError("attach_wait", self.name, reason)
         return self._note("attach_wait", status)
+
+    # --- Commands ---------------------------------------------------------------------
+
+    def run(
+        self,
+        args: Command,
+        *,
+        input: Any = None,
+        stdin: Any = None,
+        stdout: Any = None,
+        stderr: Any = None,
+        capture_output: bool = False,
+        text: bool | None = None,
+        encoding: str | None = None,
+        errors: str | None = None,
+        timeout: float | None = None,
+        check: bool = False,
+        cwd: Word | None = None,
+        env: Environment | None = None,
+        user: str | int | None = None,
+        group: str | int | None = None,
+        extra_groups: Sequence[str | int] | None = None,
+        tty: bool = False,
+        pass_fds: Sequence[int] = (),
+    ) -> subprocess.CompletedProcess[Any]:
+        """Run a command in the container and wait for it, as subprocess.run() does.
+
+        args is a program and its arguments, or a program alone; no shell takes a str
+        apart.  input, stdin, stdout, stderr, capture_output, text, encoding, errors and
+        check are as in subprocess.  Return a subprocess.CompletedProcess, whose
+        returncode is the exit status, or minus the signal that ended the command.
+
+        cwd is a directory of the container, by default "/".  env is the whole
+        environment.  Without it there is nothing of this process's: container=lxc, a
+        PATH, lxc.environment, the user's HOME, USER and LOGNAME and, with tty, TERM.
+        user, group and extra_groups are names or numbers of the container, read from
+        its own /etc/passwd and /etc/group; by default root.  A user that is in there
+        brings its group and supplementary groups, which extra_groups replaces.  A
+        number that is not needs group.  pass_fds are descriptors for the command.
+
+        With tty it has a terminal of its own in the container, with the size of the one
+        that stdin, stdout or stderr is, or 24 lines of 80 columns.  If stdin is this
+        process's terminal, that is raw meanwhile: Ctrl-C is typed inside.
+
+        After timeout seconds, subprocess.TimeoutExpired has the output so far; nothing
+        of the command is left then, what it left in the background included, unless
+        somebody has frozen the container.  Without one, that goes on.
+
+        FileNotFoundError and PermissionError for a program, FileNotFoundError and
+        NotADirectoryError for a cwd, with that as filename; KeyError for an unknown
+        user or group; CalledProcessError with check; lxc.NotRunning and lxc.Frozen, or
+        another LXCError where it cannot be attached.  A container that is frozen while
+        this call attaches keeps it waiting.  Wraps lxc_container.attach.
+        """
+        from .process import run
+
+        return run(
+            self,
+            args,
+            {
+                "stdin": stdin,
+                "stdout": stdout,
+                "stderr": stderr,
+                "text": text,
+                "encoding": encoding,
+                "errors": errors,
+            },
+            {
+                "cwd": cwd,
+                "env": env,
+                "user": user,
+                "group": group,
+                "extra_groups": extra_groups,
+                "tty": tty,
+                "pass_fds": pass_fds,
+            },
+            input=input,
+            capture_output=capture_output,
+            timeout=timeout,
+            check=check,
+        )
+
+    def popen(
+        self,
+        args: Command,
+        *,
+        bufsize: int = -1,
+        stdin: Any = None,
+        stdout: Any = None,
+        stderr: Any = None,
+        text: bool | None = None,
+        encoding: str | None = None,
+        errors: str | None = None,
+        cwd: Word | None = None,
+        env: Environment | None = None,
+        user: str | int | None = None,
+        group: str | int | None = None,
+        extra_groups: Sequence[str | int] | None = None,
+        tty: bool = False,
+        pass_fds: Sequence[int] = (),
+    ) -> subprocess.Popen[Any]:
+        """Begin a command in the container; return a subprocess.Popen.
+
+        The arguments and exceptions are those of run().  The process, with its pid, is
+        the program that attaches the command: what send_signal() sends it, it hands on,
+        but for SIGSTOP; kill() ends the command and all that it began and that is left;
+        it ends as the command does.  When this process dies the command goes on.
+        A kill() with tty leaves a terminal raw.  Wraps lxc_container.attach.
+        """
+        from .process import popen
+
+        return popen(
+            self,
+            args,
+            {
+                "bufsize": bufsize,
+                "stdin": stdin,
+                "stdout": stdout,
+                "stderr": stderr,
+                "text": text,
+                "encoding": encoding,
+                "errors": errors,
+            },
+            {
+                "cwd": cwd,
+                "env": env,
+                "user": user,
+                "group": group,
+                "extra_groups": extra_groups,
+                "tty": tty,
+                "pass_fds": pass_fds,
+            },
+        )
+
+    async def run_async(
+        self,
+        args: Command,
+        *,
+        input: Any = None,
+        stdin: Any = None,
+        stdout: Any = None,
+        stderr: Any = None,
+        capture_output: bool = False,
+        text: bool | None = None,
+        encoding: str | None = None,
+        errors: str | None = None,
+        timeout: float | None = None,
+        check: bool = False,
+        cwd: Word | None = None,
+        env: Environment | None = None,
+        user: str | int | None = None,
+        group: str | int | None = None,
+        extra_groups: Sequence[str | int] | None = None,
+        tty: bool = False,
+        pass_fds: Sequence[int] = (),
+    ) -> subprocess.CompletedProcess[Any]:
+        """Run a command in the container as run() does, in asyncio.
+
+        Cancelling it does what a timeout does.  asyncio gives input through a socket:
+        from there busybox's cat splices, which can hold up who reads its output.
+        Wraps lxc_container.attach.
+        """
+        from ._async import run
+
+        return await run(
+            self,
+            args,
+            {
+                "stdin": stdin,
+                "stdout": stdout,
+                "stderr": stderr,
+            },
+            {
+                "cwd": cwd,
+                "env": env,
+                "user": user,
+                "group": group,
+                "extra_groups": extra_groups,
+                "tty": tty,
+                "pass_fds": pass_fds,
+            },
+            input=input,
+            capture_output=capture_output,
+            timeout=timeout,
+            check=check,
+            text=text,
+            encoding=encoding,
+            errors=errors,
+        )
+
+    async def create_subprocess_exec(
+        self,
+        *args: Word,
+        stdin: Any = None,
+        stdout: Any = None,
+        stderr: Any = None,
+        limit: int = 1 << 16,
+        cwd: Word | None = None,
+        env: Environment | None = None,
+        user: str | int | None = None,
+        group: str | int | None = None,
+        extra_groups: Sequence[str | int] | None = None,
+        tty: bool = False,
+        pass_fds: Sequence[int] = (),
+    ) -> asyncio.subprocess.Process:
+        """Begin a command in the container; return an asyncio.subprocess.Process.
+
+        limit is of its streams, in bytes, as in asyncio; the other arguments, and the
+        process, are those of popen().  Wraps lxc_container.attach.
+        """
+        from ._async import create_subprocess_exec
+
+        return await create_subprocess_exec(
+            self,
+            args,
+            {
+                "stdin": stdin,
+                "stdout": stdout,
+                "stderr": stderr,
+                "limit": limit,
+            },
+            {
+                "cwd": cwd,
+                "env": env,
+                "user": user,
+                "group": group,
+                "extra_groups": extra_groups,
+                "tty": tty,
+                "pass_fds": pass_fds,
+            },
+        )
 
     def init_pidfd(self) -> int:
         """A pidfd of the container's init: a descriptor that can be waited for.

@@ -47,6 +47,20 @@ no_reason(void)
     reason[0] = '\0';
 }
 
+/* --- Python's own ------------------------------------------------------------- */
+
+PyObject *
+call_in(const char *module_name, const char *function, PyObject *argument)
+{
+    OWNED PyObject *module = PyImport_ImportModule(module_name);
+    /* CPython keeps names that it has looked up: let it always be the same. */
+    OWNED PyObject *attribute = PyUnicode_InternFromString(function);
+
+    if (module == NULL || attribute == NULL)
+        return NULL;
+    return PyObject_CallMethodObjArgs(module, attribute, argument, NULL);
+}
+
 /* --- Arguments ---------------------------------------------------------------- */
 
 int
@@ -222,14 +236,13 @@ lxcpath(PyObject *arg, void *result)
     if (arg == NULL)
         return PyUnicode_FSConverter(arg, result);
     OWNED PyObject *given = NULL;
-    OWNED PyObject *module = PyImport_ImportModule("os.path");
-    if (module == NULL || !PyUnicode_FSConverter(arg, &given))
+    if (!PyUnicode_FSConverter(arg, &given))
         return 0;
     if (PyBytes_Size(given) == 0) {
         PyErr_SetString(PyExc_ValueError, "an lxcpath must not be empty");
         return 0;
     }
-    OWNED PyObject *path = PyObject_CallMethod(module, "abspath", "O", given);
+    OWNED PyObject *path = call_in("os.path", "abspath", given);
     if (path == NULL)
         return 0;
     const char *s = PyBytes_AsString(path);
@@ -355,21 +368,6 @@ take_strings(char **strings, Py_ssize_t n)
 
 /* --- The handle --------------------------------------------------------------- */
 
-void
-read_stamp(const char *file, struct stamp *stamp)
-{
-    struct stat status;
-
-    memset(stamp, 0, sizeof(*stamp));
-    if (file == NULL || stat(file, &status) < 0)
-        return;
-    stamp->device = status.st_dev;
-    stamp->inode = status.st_ino;
-    stamp->size = status.st_size;
-    stamp->modified = status.st_mtim;
-    stamp->changed = status.st_ctim;
-}
-
 bool
 has_unsaved(const struct held *held)
 {
@@ -447,6 +445,7 @@ Container_dealloc(PyObject *object)
 
     lock_renew(&self->lock);
     release_slots(self, true);
+    journal_reset(self);
     /* Where its lock is torn, liblxc would wait for its own. */
     if (self->c != NULL && !self->lock.torn)
         lxc_container_put(self->c);
@@ -892,8 +891,9 @@ static PyObject *
 Container_repr(PyObject *object)
 {
     Container *self = (Container *)object;
+    OWNED PyObject *attribute = PyUnicode_InternFromString("__name__");
     OWNED PyObject *type =
-        PyObject_GetAttrString((PyObject *)Py_TYPE(object), "__name__");
+        attribute ? PyObject_GetAttr((PyObject *)Py_TYPE(object), attribute) : NULL;
 
     if (type == NULL)
         return NULL;
@@ -945,6 +945,20 @@ get_error_num(PyObject *self, void *ignored)
 
 /* --- Configuration ------------------------------------------------------------ */
 
+static bool
+set_item(Container *self, const char *key, const char *value)
+{
+    journal_note(self, 's', key, value);
+    return self->c->set_config_item(self->c, key, value);
+}
+
+static bool
+clear_item(Container *self, const char *key)
+{
+    journal_note(self, 'c', key, NULL);
+    return self->c->clear_config_item(self->c, key);
+}
+
 static PyObject *
 Container_set_config_item(PyObject *self, PyObject *const *args, Py_ssize_t n,
                           PyObject *keywords)
@@ -959,8 +973,7 @@ Container_set_config_item(PyObject *self, PyObject *const *args, Py_ssize_t n,
     HELD held = hold(self, CONFIG | ADOPT);
     if (held.c == NULL)
         return NULL;
-    held.self->unsaved = true;
-    bool ok = held.c->set_config_item(held.c, key.s, value.s);
+    bool ok = set_item(held.self, key.s, value.s);
     held.self->cleared = held.self->cleared && held.c->lxc_conf == NULL;
     return PyBool_FromLong(ok);
 }
@@ -977,13 +990,12 @@ Container_clear_config_item(PyObject *self, PyObject *args, PyObject *kwargs)
     HELD held = hold(self, CONFIG | ADOPT);
     if (held.c == NULL)
         return NULL;
-    held.self->unsaved = true;
-    return PyBool_FromLong(held.c->clear_config_item(held.c, c_str(key)));
+    return PyBool_FromLong(clear_item(held.self, c_str(key)));
 }
 
 /* Set a key to the lines of a text, one by one. */
 static bool
-set_lines(struct lxc_container *c, const char *key, const char *lines)
+set_lines(Container *self, const char *key, const char *lines)
 {
     bool ok = true;
 
@@ -991,7 +1003,7 @@ set_lines(struct lxc_container *c, const char *key, const char *lines)
         const size_t length = strcspn(lines, "\n");
         char *line = strndup(lines, length);
 
-        ok = line != NULL && (length == 0 || c->set_config_item(c, key, line));
+        ok = line != NULL && (length == 0 || set_item(self, key, line));
         free(line);
         lines += length + (lines[length] == '\n');
     }
@@ -999,10 +1011,10 @@ set_lines(struct lxc_container *c, const char *key, const char *lines)
 }
 
 static bool
-set_all(struct lxc_container *c, const char *key, const char *const *values)
+set_all(Container *self, const char *key, const char *const *values)
 {
     for (; *values != NULL; values++)
-        if (!c->set_config_item(c, key, *values))
+        if (!set_item(self, key, *values))
             return false;
     return true;
 }
@@ -1041,13 +1053,12 @@ Container__replace_config_item(PyObject *self, PyObject *const *args, Py_ssize_t
     const char *const key = word.s, *one[] = {only.s, NULL};
     const char *const *values = several ? (const char *const *)several : one;
 
-    held.self->unsaved = true;
     if (!read_all(c, c->get_config_item, key, &old))
         return PyErr_NoMemory();
-    ok = set_all(c, key, values);
+    ok = set_all(held.self, key, values);
     if (ok && old != NULL && *old != '\0') {
-        c->clear_config_item(c, key);
-        ok = set_all(c, key, values);
+        clear_item(held.self, key);
+        ok = set_all(held.self, key, values);
     } else if (!ok) {
         if (!read_all(c, c->get_config_item, key, &now)) {
             free(old);
@@ -1056,9 +1067,9 @@ Container__replace_config_item(PyObject *self, PyObject *const *args, Py_ssize_t
         if (old == NULL && now == NULL)
             return value_or_key_error(true, NULL, key);
         if (old == NULL || now == NULL || strcmp(old, now) != 0) {
-            c->clear_config_item(c, key);
+            clear_item(held.self, key);
             if (old != NULL)
-                set_lines(c, key, old);
+                set_lines(held.self, key, old);
         }
     }
     if (!ok && old == NULL && strncmp(key, "lxc.net.", 8) == 0) {
@@ -1068,7 +1079,7 @@ Container__replace_config_item(PyObject *self, PyObject *const *args, Py_ssize_t
 
         if (dot != NULL) {
             *dot = '\0';
-            c->clear_config_item(c, interface);
+            clear_item(held.self, interface);
         }
         free(interface);
     }
@@ -1085,6 +1096,7 @@ Container_clear_config(PyObject *self, PyObject *ignored)
     HELD held = hold(self, ALONE);
     if (held.c == NULL)
         return NULL;
+    journal_note(held.self, 'f', NULL, NULL);
     held.c->clear_config(held.c);
     held.self->cleared = true;
     Py_RETURN_NONE;
@@ -1110,8 +1122,13 @@ Container_load_config(PyObject *self, PyObject *args, PyObject *kwargs)
     fresh = c->lxc_conf == NULL && s == NULL;
     read_stamp(c->configfile, &stamp);
     WITHOUT_GIL(ok = c->load_config(c, s));
+    if (fresh && ok)
+        journal_reset(held.self);
+    else if (ok && s == NULL && memcmp(&stamp, &held.self->file, sizeof(stamp)) == 0)
+        journal_note(held.self, 'l', NULL, NULL); /* it adds to what is there */
+    else
+        journal_spoil(held.self);
     if (ok) {
-        held.self->unsaved = !fresh; /* it adds to what is there */
         held.self->file = stamp;
         held.self->cleared = false;
     }
@@ -1233,7 +1250,8 @@ Container_save_config(PyObject *self, PyObject *args, PyObject *kwargs)
                 texts.s != NULL ? texts.s : c->configfile);
     if (saved == SAVED && texts.s == NULL) {
         read_stamp(c->configfile, &held.self->file);
-        held.self->unsaved = held.self->cleared = false;
+        journal_reset(held.self);
+        held.self->cleared = false;
     }
     return PyBool_FromLong(saved == SAVED);
 }
@@ -1252,7 +1270,7 @@ Container_set_config_path(PyObject *self, PyObject *args, PyObject *kwargs)
         return NULL;
     if (!held.c->set_config_path(held.c, c_str(path)))
         Py_RETURN_FALSE;
-    held.self->unsaved = true;
+    journal_spoil(held.self);
     place_put(held.self->place);
     held.self->place = NULL;
     set_path(held.self, path);
@@ -1332,7 +1350,8 @@ Container_create(PyObject *self, PyObject *args, PyObject *kwargs)
     c->clear_config(c);
     read_stamp(c->configfile, &held.self->file);
     WITHOUT_GIL(if (c->is_defined(c)) c->load_config(c, NULL));
-    held.self->unsaved = held.self->cleared = false;
+    journal_reset(held.self);
+    held.self->cleared = false;
     if (PyErr_Occurred())
         return NULL;
     if (!heard)
@@ -1827,6 +1846,10 @@ static PyMethodDef Container_methods[] = {
      METH_VARARGS | METH_KEYWORDS | METH_CLASS,
      "_list($type, /, active=True, defined=True, config_path=None)\n--\n\n"
      "Return the containers, as objects that are opened when they are first used."},
+    {"_request", (PyCFunction)(void (*)(void))Container__request,
+     METH_VARARGS | METH_KEYWORDS,
+     "_request($self, /, argv, environment, variables, cwd, user, leash, tty)\n--\n\n"
+     "Return a descriptor of a request that tells the launcher to run a command."},
     {"_replace_config_item",
      (PyCFunction)(void (*)(void))Container__replace_config_item, METH_FASTCALL,
      "_replace_config_item($self, key, values, /)\n--\n\n"
@@ -1907,6 +1930,24 @@ static PyMethodDef module_functions[] = {
      "Return the names of containers.  Wraps list_all_containers and its like."},
     {"_environment", module__environment, METH_NOARGS,
      "_environment($module, /)\n--\n\nReturn the process's environment, NAME=VALUE each."},
+    {"_launcher", (PyCFunction)(void (*)(void))module__launcher,
+     METH_VARARGS | METH_KEYWORDS,
+     "_launcher($module, /, heap=...)\n--\n\n"
+     "Return the launcher's path or None; set the heap in bytes from which it is used."},
+    {"_launcher_fd", module__launcher_fd, METH_NOARGS,
+     "_launcher_fd($module, /)\n--\n\n"
+     "Return a descriptor of the launcher as a sealed memory file; OSError if that cannot "
+     "be."},
+    {"_hear", module__hear, METH_VARARGS,
+     "_hear($module, fd, seconds, /)\n--\n\n"
+     "Return what the launcher says: (what, value, text), None at the end.  TimeoutError "
+     "when it is silent for that many seconds; less than 0 wait for ever."},
+    {"_open_beneath", module__open_beneath, METH_VARARGS,
+     "_open_beneath($module, pid, path, /)\n--\n\n"
+     "Return a descriptor of a plain file beneath the root of a process."},
+    {"_socket_pair", module__socket_pair, METH_NOARGS,
+     "_socket_pair($module, /)\n--\n\n"
+     "Return two descriptors: one for _hear(), the other for the launcher."},
     {"_reason", module__reason, METH_NOARGS,
      "_reason($module, /)\n--\n\nReturn why this thread's last call said no, or None."},
     {0},
@@ -1969,6 +2010,8 @@ module_exec(PyObject *module)
         Py_DECREF(type);
         return -1;
     }
+    if (!find_launcher(module))
+        return -1;
     if (PyModule_AddStringConstant(module, "LIBLXC_BUILT_FOR", LXC_VERSION) < 0)
         return -1;
     for (size_t i = 0; i < sizeof(constants) / sizeof(*constants); i++)

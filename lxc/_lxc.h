@@ -5,6 +5,8 @@
  *   lock.c      the locks of an object, of a container and of the umask, and forks
  *   addresses.c the interfaces and addresses inside a running container
  *   child.c     calls that are made in a forked C child: start, console
+ *   spawn.c     calls that are made by the launcher, and what it must know for that
+ *   process.c   what run() and popen() need of C, for process.py
  *   attach.c    attach and attach_wait
  *   features.c  what the liblxc at hand can do, and the calls that not every one has
  *   listing.c   the containers of an lxcpath
@@ -16,16 +18,16 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "request.h"
+#include "work.h"
+
 #include <lxc/lxccontainer.h>
 #include <lxc/version.h>
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/stat.h>
 #include <sys/types.h>
-#include <termios.h>
 
 /* --- Memory and the GIL ------------------------------------------------------- */
 
@@ -128,12 +130,11 @@ void place_put(struct place *place);
 
 /* --- Container ---------------------------------------------------------------- */
 
-/* Enough of a file's status to tell whether it is still the one that was read. */
-struct stamp {
-    dev_t device;
-    ino_t inode;
-    off_t size;
-    struct timespec modified, changed;
+/* What was done to a handle since its file was read, for the launcher to repeat. */
+struct journal {
+    char **entries; /* as replay() in launcher.c takes them, NULL at the end */
+    size_t n, room, bytes;
+    bool spoilt; /* there was something that cannot be repeated */
 };
 
 struct slot;
@@ -153,7 +154,8 @@ typedef struct {
     struct place *place; /* NULL until first needed */
     struct stamp file;   /* the configuration file as this handle read or wrote it */
     bool unsaved;        /* the handle's configuration was changed since */
-    bool cleared;        /* clear_config() took it away on purpose */
+    struct journal journal;
+    bool cleared; /* clear_config() took it away on purpose */
     int error_num;
     int timeout;        /* of set_timeout(); 0 if that was not called */
     struct slot *slots; /* terminals that console_getfd() holds */
@@ -187,20 +189,10 @@ struct lxc_container *open_handle(Container *self);
 /* An object that is opened when it is first used; type is Container or below it. */
 PyObject *open_later(PyTypeObject *type, const char *name, PyObject *path);
 
-void read_stamp(const char *file, struct stamp *stamp);
-
 /* Whether the handle's configuration may differ from its file. */
 bool has_unsaved(const struct held *held);
 
 /* --- Versions (features.c) ---------------------------------------------------- */
-
-/* A newer liblxc reads more than the structs of older headers have: it must find zeros
- * there. */
-#define PADDED(type, name)                                                             \
-    struct {                                                                           \
-        type name;                                                                     \
-        char room[64];                                                                 \
-    }
 
 bool is_new_enough(void); /* or an ImportError */
 bool apply_timeout(struct lxc_container *c, int timeout);
@@ -214,6 +206,9 @@ PyObject *module_features(PyObject *module, PyObject *ignored);
 /* Why the last call of this thread said no, where the binding itself knows. */
 void because(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void no_reason(void);
+
+/* Call a function of a Python module, without an argument if that is NULL. */
+PyObject *call_in(const char *module_name, const char *function, PyObject *argument);
 
 /* --- Arguments (_lxc.c) ------------------------------------------------------- */
 
@@ -248,30 +243,12 @@ PyObject *module_list_containers(PyObject *module, PyObject *args, PyObject *kwa
 
 /* --- Forked children (child.c) ------------------------------------------------ */
 
-/* What a child says about itself, in messages of this size on a socket pair. */
-enum said {
-    SAID_USABLE,   /* the child can be used at all */
-    SAID_ATTACHED, /* value: the attached process's pid */
-    SAID_STARTED,  /* the program is about to begin */
-    SAID_NO_EXEC,  /* value: the errno of exec */
-    SAID_ENDED,    /* value: the wait status of the attached process */
-    SAID_RETURNED, /* value: what liblxc's call returned; extra: error_num */
-};
-
-struct message {
-    enum said said;
-    int value;
-    int extra;
-};
-
 struct child {
     pid_t pid; /* 0 once reaped */
     int fd;    /* our end of the socket pair */
 };
 
 bool socket_pair(int fds[2]);
-void say(int fd, enum said said, int value, int extra);
-bool hear(int fd, struct message *message); /* false if there is nothing to hear */
 
 /* To bracket a fork: no other thread of Python's is inside setenv() or pthread_create()
  * then, whose locks would be taken for ever in the child, nor has the umask changed.
@@ -302,29 +279,43 @@ bool child_gone(const struct child *child);
  */
 int await(int fd, double seconds);
 
-/* Default dispositions and an empty mask, as a new program expects. */
-void default_signals(void);
-void block_signals(sigset_t *old);
-void restore_signals(const sigset_t *old);
-
-/* A terminal that a child is given and that is taken back from it. */
-struct terminal {
-    int fd; /* -1: there is none to give */
-    pid_t group;
-    struct termios settings;
-};
-
 struct terminal terminal_of(int fd);
 void terminal_take_back(const struct terminal *terminal);
 
-double monotonic(void);
-void nap(double seconds);
-
-/* How often a waiting call looks at the state and at signals, in seconds. */
-#define STEP 0.02
-
 PyObject *Container_start(PyObject *self, PyObject *args, PyObject *kwargs);
 PyObject *Container_console(PyObject *self, PyObject *args, PyObject *kwargs);
+
+/* --- The launcher (spawn.c) --------------------------------------------------- */
+
+/* Note what is about to be done to the configuration: 's' set, 'c' clear an item, 'f'
+ * forget all, 'l' load the file again; CONFIG or ALONE is held. */
+void journal_note(Container *self, char what, const char *key, const char *value);
+void journal_spoil(Container *self);
+void journal_reset(Container *self); /* handle and file are the same again */
+
+/* Where the launcher is, which is beside the extension. */
+bool find_launcher(PyObject *module);
+
+/* Whether a call is better made by the launcher: see there. */
+bool is_for_the_launcher(const struct held *held);
+
+/* Have the launcher do it: it speaks through child->fd, as a forked child does.  False
+ * with an exception, or without one where it cannot be started. */
+bool launch(const struct held *held, struct request *request, struct child *child);
+
+/* A descriptor of a request to run something, which lacks only what is said of the
+ * container; -1 with an exception. */
+int pack_run(const struct held *held, struct request *request);
+
+PyObject *module__launcher(PyObject *module, PyObject *args, PyObject *kwargs);
+PyObject *module__launcher_fd(PyObject *module, PyObject *ignored);
+
+/* --- For run() and popen() (process.c) ---------------------------------------- */
+
+PyObject *Container__request(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *module__hear(PyObject *module, PyObject *args);
+PyObject *module__open_beneath(PyObject *module, PyObject *args);
+PyObject *module__socket_pair(PyObject *module, PyObject *ignored);
 
 /* --- Attach (attach.c) -------------------------------------------------------- */
 

@@ -25,61 +25,27 @@ enum kind { COMMAND, SHELL, FUNCTION };
 
 /* A call with everything converted: nothing is left to go wrong between the forks. */
 struct call {
+    struct attach attach; /* first: what is attached is given one of the two */
     enum kind kind;
-    PADDED(lxc_attach_options_t, options);
-    PyObject *program, *cwd; /* bytes */
-    char **argv;
+    PyObject *program, *cwd;              /* bytes */
     PyObject *run, *function, *arguments; /* lxc._attached.run, and what it calls */
-    int stdio[3];   /* copies of the descriptors that were given, above 2; or -1 */
-    int late_stdin; /* one that liblxc must not see, see convert_stdin() */
-    bool terminal;  /* stdin is our terminal: what is typed there is the program's */
-    int report;     /* where the attached process says that it started */
+    int stdio[3];  /* copies of the descriptors that were given, above 2; or -1 */
+    bool terminal; /* stdin is our terminal: what is typed there is the program's */
     struct lxc_container *c;
 };
 
 /* A program that was attached and is waited for. */
 struct program {
     pid_t pid;
-    int fd;              /* readable when there is news */
-    struct child helper; /* the forked child that made the call, if one did */
-    bool started, ended;
+    int fd;                /* readable when there is news */
+    struct child helper;   /* the process that made the call, if not this one */
+    bool launched, usable; /* the helper is the launcher, and it has begun */
+    bool started, ended, stale;
     int status;     /* wait status, where there is one */
     int exec_error; /* errno of a failed exec */
 };
 
 /* --- In the attached process -------------------------------------------------- */
-
-static void
-begin(const struct call *call)
-{
-    if (call->late_stdin >= 0)
-        dup2(call->late_stdin, STDIN_FILENO);
-    say(call->report, SAID_STARTED, 0, 0);
-}
-
-static int
-run_command(void *payload)
-{
-    const struct call *call = payload;
-    const char *program = PyBytes_AsString(call->program);
-    int error;
-
-    begin(call);
-    default_signals();
-    execvp(program, call->argv);
-    error = errno;
-    say(call->report, SAID_NO_EXEC, error, 0);
-    /* As shells have it, on every liblxc. */
-    return error == ENOENT || error == ENOTDIR ? 127 : 126;
-}
-
-static int
-run_shell(void *payload)
-{
-    begin(payload);
-    default_signals();
-    return lxc_attach_run_shell(NULL);
-}
 
 static int
 run_function(void *payload)
@@ -89,8 +55,8 @@ run_function(void *payload)
     long status = -1;
 
     PyOS_AfterFork_Child();
-    begin(call);
-    close(call->report); /* what the function forks must not keep it open */
+    attach_begin(&call->attach);
+    close(call->attach.report); /* what the function forks must not keep it open */
     sigemptyset(&none);
     restore_signals(&none);
     PyObject *result =
@@ -117,11 +83,11 @@ free_call(struct call *call)
     for (int i = 0; i < 3; i++)
         if (call->stdio[i] >= 0)
             close(call->stdio[i]);
-    if (call->late_stdin >= 0)
-        close(call->late_stdin);
-    free_strings(&call->argv);
-    free_strings(&call->options.extra_env_vars);
-    free_strings(&call->options.extra_keep_env);
+    if (call->attach.late_stdin >= 0)
+        close(call->attach.late_stdin);
+    free_strings(&call->attach.argv);
+    free_strings(&call->attach.options.extra_env_vars);
+    free_strings(&call->attach.options.extra_keep_env);
     Py_CLEAR(call->program);
     Py_CLEAR(call->cwd);
     Py_CLEAR(call->run);
@@ -174,10 +140,8 @@ convert_function(PyObject *function, PyObject *payload, struct call *call)
     call->arguments = payload ? PyTuple_Pack(1, payload) : PyTuple_New(0);
     /* It imports what it needs, and flushes, in the parent: in the child the files are
      * the container's. */
-    OWNED PyObject *module = PyImport_ImportModule("lxc._attached");
-    if (module == NULL || call->arguments == NULL)
-        return false;
-    call->run = PyObject_CallMethod(module, "prepare", NULL);
+    call->run =
+        call->arguments != NULL ? call_in("lxc._attached", "prepare", NULL) : NULL;
     return call->run != NULL;
 }
 
@@ -207,9 +171,9 @@ convert_stdin(int fd, struct call *call)
     if (copy < 0)
         return false;
     if (isatty(fd) && tcgetsid(fd) == getsid(0))
-        call->late_stdin = copy;
+        call->attach.late_stdin = copy;
     else
-        call->options.stdin_fd = call->stdio[0] = copy;
+        call->attach.options.stdin_fd = call->stdio[0] = copy;
     return true;
 }
 
@@ -239,8 +203,8 @@ convert_stdio(PyObject *const objects[3], struct call *call)
         return false;
     if (fds[2] >= 0 && (call->stdio[2] = copy_descriptor(fds[2], names[2])) < 0)
         return false;
-    call->options.stdout_fd = call->stdio[1];
-    call->options.stderr_fd = call->stdio[2];
+    call->attach.options.stdout_fd = call->stdio[1];
+    call->attach.options.stderr_fd = call->stdio[2];
     return true;
 }
 
@@ -310,7 +274,7 @@ convert_options(PyObject *kwargs, struct call *call)
                             "stdout",
                             "stderr",
                             NULL};
-    lxc_attach_options_t *options = &call->options;
+    lxc_attach_options_t *options = &call->attach.options;
     PyObject *variables = NULL, *keep = NULL, *stdio[3] = {NULL, NULL, NULL};
     int env_policy = LXC_ATTACH_KEEP_ENV;
     OWNED PyObject *none = PyTuple_New(0);
@@ -354,7 +318,10 @@ convert(PyObject *args, PyObject *kwargs, struct call *call)
         return false;
     if (is_builtin(run, module_attach_run_command)) {
         call->kind = COMMAND;
-        return convert_command(payload, &call->program, &call->argv);
+        if (!convert_command(payload, &call->program, &call->attach.argv))
+            return false;
+        call->attach.program = c_str(call->program);
+        return true;
     }
     if (is_builtin(run, module_attach_run_shell)) {
         call->kind = SHELL;
@@ -445,7 +412,7 @@ static bool
 goes_to_a_child(const struct held *held, const struct call *call)
 {
     return geteuid() != 0 || has_unsaved(held) || ignores_children() ||
-           (call->options.attach_flags & LXC_ATTACH_TERMINAL) ||
+           (call->attach.options.attach_flags & LXC_ATTACH_TERMINAL) ||
            (call->kind != FUNCTION && is_threaded());
 }
 
@@ -453,26 +420,9 @@ static void
 attach_in_child(void *argument, int fd)
 {
     struct call *call = argument;
-    siginfo_t info;
-    pid_t pid = -1;
-    int result;
 
-    call->report = fd;
-    result = call->c->attach(call->c, runners[call->kind], call, &call->options, &pid);
-    if (result < 0) {
-        say(fd, SAID_RETURNED, result, 0);
-        _exit(EXIT_FAILURE);
-    }
-    say(fd, SAID_ATTACHED, pid, 0);
-    /* Not reaped until the parent has heard of it, who may be about to kill it. */
-    waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT);
-    say(fd, SAID_ENDED,
-        info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8
-                                   : info.si_status | (info.si_code == CLD_DUMPED) << 7,
-        0);
-    poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 1000);
-    waitpid(pid, NULL, 0);
-    _exit(EXIT_SUCCESS);
+    call->attach.bound = call->kind != FUNCTION;
+    attach_and_tell(call->c, &call->attach, runners[call->kind], call, fd);
 }
 
 static bool
@@ -485,6 +435,20 @@ attach_forked(struct held *held, struct call *call, struct program *program)
         child_fork(&program->helper, attach_in_child, call, call->kind == FUNCTION);
     program->fd = program->helper.fd;
     return forked;
+}
+
+static bool
+attach_launched(const struct held *held, struct call *call, struct program *program)
+{
+    struct request request = {.what = call->kind == SHELL ? DO_SHELL : DO_COMMAND,
+                              .attach = call->attach};
+
+    request.attach.bound = true;
+    if (!launch(held, &request, &program->helper))
+        return false;
+    program->launched = true;
+    program->fd = program->helper.fd;
+    return true;
 }
 
 /* As an ordinary user the process may not survive the attach: let a child find out. */
@@ -547,7 +511,8 @@ attach_here(struct held *held, struct call *call, struct program *program)
     }
     before = open_descriptors();
     block_signals(&old);
-    result = c->attach(c, runners[call->kind], call, &call->options, &program->pid);
+    result =
+        c->attach(c, runners[call->kind], call, &call->attach.options, &program->pid);
     restore_signals(&old);
     if (known >= 0)
         close_leaked(&before, known);
@@ -557,6 +522,8 @@ attach_here(struct held *held, struct call *call, struct program *program)
     free(before.fds);
     if (own != NULL)
         lxc_container_put(own);
+    else
+        journal_spoil(held->self); /* two items are changed: lxc_attach() sets them */
     if (result < 0) {
         program->pid = 0;
         because("liblxc could not attach to it");
@@ -585,7 +552,8 @@ look(struct program *program)
     bool gone = child_gone(&program->helper);
     while (hear(program->helper.fd, &message))
         switch (message.said) {
-        case SAID_USABLE: /* heard already */
+        case SAID_USABLE:
+            program->usable = true;
             break;
         case SAID_ATTACHED:
             program->pid = message.value;
@@ -600,9 +568,17 @@ look(struct program *program)
             program->status = message.value;
             return program->ended = true;
         case SAID_RETURNED:
-            because("liblxc could not attach to it");
+            because("%s",
+                    *message.text ? message.text : "liblxc could not attach to it");
             return true;
+        case SAID_STALE:
+            return program->stale = true;
+        default:
+            break;
         }
+    /* It could not even find its libraries, for instance. */
+    if (gone && program->launched && !program->usable)
+        return program->stale = true;
     if (gone)
         because(
             "the process that was to attach to it was ended, by liblxc or a signal");
@@ -714,11 +690,12 @@ start_call(struct call *call)
     const lxc_attach_options_t options = LXC_ATTACH_OPTIONS_DEFAULT;
 
     memset(call, 0, sizeof(*call));
-    call->options = options;
-    call->options.personality = -1; /* some headers' default is another number */
-    call->options.stdin_fd = call->options.stdout_fd = call->options.stderr_fd = -1;
+    call->attach.options = options;
+    call->attach.options.personality = -1; /* some headers' default is another number */
+    call->attach.options.stdin_fd = call->attach.options.stdout_fd =
+        call->attach.options.stderr_fd = -1;
     call->stdio[0] = call->stdio[1] = call->stdio[2] = -1;
-    call->late_stdin = call->report = -1;
+    call->attach.late_stdin = call->attach.report = -1;
 }
 
 PyObject *
@@ -730,7 +707,7 @@ Container_attach(PyObject *self, PyObject *args, PyObject *kwargs)
     start_call(&call);
     if (!convert(args, kwargs, &call))
         return NULL;
-    if (call.options.attach_flags & LXC_ATTACH_TERMINAL) {
+    if (call.attach.options.attach_flags & LXC_ATTACH_TERMINAL) {
         PyErr_SetString(PyExc_ValueError, "attach() would wait for the program with "
                                           "LXC_ATTACH_TERMINAL: use attach_wait()");
         return NULL;
@@ -751,6 +728,35 @@ Container_attach(PyObject *self, PyObject *args, PyObject *kwargs)
     return PyLong_FromLong(program.pid > 0 ? program.pid : -1);
 }
 
+/* Have the launcher or a forked child make the call, and wait for the program. */
+static PyObject *
+attach_apart(struct held *held, struct call *call, bool launcher)
+{
+    struct program program = {.fd = -1};
+    const struct terminal terminal = terminal_of(
+        call->attach.options.attach_flags & LXC_ATTACH_TERMINAL ? STDIN_FILENO : -1);
+    PyObject *self = (PyObject *)held->self;
+    int status = -1;
+    bool ok = launcher && attach_launched(held, call, &program);
+
+    if (!ok && (PyErr_Occurred() || !attach_forked(held, call, &program)))
+        return NULL;
+    let_go(held);
+    ok = wait_program(&program, call);
+    if (ok && !program.stale)
+        status = verdict(&program, call);
+    child_reap(&program.helper);
+    terminal_take_back(&terminal); /* liblxc's is raw while it is in use */
+    if (!ok)
+        return NULL;
+    if (!program.stale)
+        return PyLong_FromLong(status);
+    /* Its file was changed while the launcher read it, or that is of no use here: a
+     * fork knows what the handle has. */
+    HELD again = hold(self, CONFIG | ADOPT | PIDFD);
+    return again.c != NULL ? attach_apart(&again, call, false) : NULL;
+}
+
 PyObject *
 Container_attach_wait(PyObject *self, PyObject *args, PyObject *kwargs)
 {
@@ -768,24 +774,12 @@ Container_attach_wait(PyObject *self, PyObject *args, PyObject *kwargs)
         return NULL;
     if (!can_attach(&held))
         return PyLong_FromLong(-1);
-    if (goes_to_a_child(&held, &call)) {
-        const struct terminal terminal = terminal_of(
-            call.options.attach_flags & LXC_ATTACH_TERMINAL ? STDIN_FILENO : -1);
-
-        ok = attach_forked(&held, &call, &program);
-        let_go(&held);
-        if (!ok)
-            return NULL;
-        ok = wait_program(&program, &call);
-        if (ok)
-            status = verdict(&program, &call);
-        child_reap(&program.helper);
-        terminal_take_back(&terminal); /* liblxc's is raw while it is in use */
-        return ok ? PyLong_FromLong(status) : NULL;
-    }
+    bool launcher = call.kind != FUNCTION && is_for_the_launcher(&held);
+    if (launcher || goes_to_a_child(&held, &call))
+        return attach_apart(&held, &call, launcher);
     if (!socket_pair(reports))
         return PyErr_SetFromErrno(PyExc_OSError);
-    call.report = reports[1];
+    call.attach.report = reports[1];
     ok = attach_here(&held, &call, &program);
     let_go(&held);
     close(reports[1]);

@@ -25,24 +25,6 @@
 
 /* --- Time --------------------------------------------------------------------- */
 
-double
-monotonic(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
-void
-nap(double seconds)
-{
-    struct timespec time = {(time_t)seconds,
-                            (long)((seconds - (double)(time_t)seconds) * 1e9)};
-
-    nanosleep(&time, NULL);
-}
-
 int
 await(int fd, double seconds)
 {
@@ -63,40 +45,6 @@ await(int fd, double seconds)
         if (seconds >= 0 && monotonic() >= end)
             return 0;
     }
-}
-
-/* --- Signals ------------------------------------------------------------------ */
-
-void
-block_signals(sigset_t *old)
-{
-    sigset_t all;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, old);
-}
-
-void
-restore_signals(const sigset_t *old)
-{
-    pthread_sigmask(SIG_SETMASK, old, NULL);
-}
-
-static void
-default_dispositions(void)
-{
-    for (int number = 1; number < NSIG; number++)
-        signal(number, SIG_DFL); /* fails for SIGKILL and the like: as well */
-}
-
-void
-default_signals(void)
-{
-    sigset_t none;
-
-    default_dispositions();
-    sigemptyset(&none);
-    restore_signals(&none);
 }
 
 /* --- The child and what it says ----------------------------------------------- */
@@ -120,26 +68,6 @@ socket_pair(int fds[2])
         }
     }
     return true;
-}
-
-void
-say(int fd, enum said said, int value, int extra)
-{
-    const struct message message = {said, value, extra};
-
-    while (send(fd, &message, sizeof(message), MSG_NOSIGNAL) < 0 && errno == EINTR)
-        ;
-}
-
-bool
-hear(int fd, struct message *message)
-{
-    ssize_t got;
-
-    do
-        got = recv(fd, message, sizeof(*message), MSG_DONTWAIT);
-    while (got < 0 && errno == EINTR);
-    return got == (ssize_t)sizeof(*message);
 }
 
 #ifdef Py_GIL_DISABLED
@@ -410,16 +338,6 @@ terminal_of(int fd)
     return terminal;
 }
 
-/* In the child, with SIGTTOU blocked: a process group of its own, so that what is typed
- * reaches it alone, and the terminal for that. */
-static void
-terminal_give(const struct terminal *terminal)
-{
-    setpgid(0, 0);
-    if (terminal->fd >= 0)
-        tcsetpgrp(terminal->fd, getpid());
-}
-
 /* In the parent, when the child is gone. */
 void
 terminal_take_back(const struct terminal *terminal)
@@ -436,83 +354,11 @@ terminal_take_back(const struct terminal *terminal)
 
 /* --- start -------------------------------------------------------------------- */
 
-struct start {
-    struct lxc_container *c;
-    bool useinit, daemonize, close_fds;
-    char **cmd;
-    pid_t parent;
-    struct terminal terminal;
-};
-
-/* Make the call, in a child that nobody else is in. */
+/* In a child that nobody else is in. */
 static void
-start_now(const struct start *start, int fd)
+start_now(void *argument, int fd)
 {
-    struct lxc_container *c = start->c;
-    bool ok;
-
-    default_signals();
-    c->want_close_all_fds(c, start->close_fds);
-    c->want_daemonize(c, start->daemonize);
-    ok = c->start(c, start->useinit, start->cmd);
-    say(fd, SAID_RETURNED, ok, c->error_num);
-    _exit(EXIT_SUCCESS);
-}
-
-static void
-start_in_background(void *argument, int fd)
-{
-    setpgid(0, 0); /* a typed Ctrl-C must not end the start half-way */
-    start_now(argument, fd);
-}
-
-/* Start in the foreground: this child watches over one that becomes the monitor, and
- * stops the container when the caller asks for it (SIGTERM) or has died (the same). */
-static void
-start_in_foreground(void *argument, int fd)
-{
-    const struct start *start = argument;
-    struct lxc_container *c = start->c;
-    sigset_t awaited;
-    pid_t monitor;
-    int number;
-
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (getppid() != start->parent)
-        _exit(EXIT_FAILURE);
-    default_dispositions();
-    terminal_give(&start->terminal);
-    monitor = fork();
-    if (monitor < 0)
-        _exit(EXIT_FAILURE);
-    if (monitor == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        start_now(start, fd);
-    }
-    sigemptyset(&awaited);
-    sigaddset(&awaited, SIGTERM);
-    sigaddset(&awaited, SIGCHLD);
-    for (;;) {
-        number = sigwaitinfo(&awaited, NULL);
-        if (number == SIGTERM) {
-            c->stop(c);
-            for (int i = 0; i < 100; i++, nap(STEP))
-                if (waitpid(monitor, NULL, WNOHANG) != 0)
-                    _exit(EXIT_SUCCESS);
-            /* Not up yet, or not to be stopped: the kernel ends init with it. */
-            kill(monitor, SIGKILL);
-            _exit(EXIT_SUCCESS);
-        }
-        if (number == SIGCHLD) {
-            int status = 0;
-            pid_t got = waitpid(monitor, &status, WNOHANG | WUNTRACED);
-
-            if (got == monitor && WIFSTOPPED(status)) /* nobody would wake it */
-                kill(monitor, SIGCONT);
-            else if (got != 0)
-                _exit(EXIT_SUCCESS); /* it has said how it ended */
-        }
-    }
+    start_and_tell(argument, fd);
 }
 
 static void
@@ -558,6 +404,20 @@ start_interrupted(PyObject *self, struct child *child, bool daemonize)
     PyErr_Restore(type, value, traceback);
 }
 
+/* Have the launcher or a forked child make the call. */
+static bool
+start_apart(struct held *held, struct start *start, struct child *child, bool *launched)
+{
+    struct request request = {.what = DO_START, .start = *start};
+    const bool again = *launched;
+
+    start->c = held->c;
+    *launched = !again && is_for_the_launcher(held) && launch(held, &request, child);
+    if (*launched)
+        return true;
+    return !PyErr_Occurred() && child_fork(child, start_now, start, false);
+}
+
 PyObject *
 Container_start(PyObject *self, PyObject *args, PyObject *kwargs)
 {
@@ -568,6 +428,7 @@ Container_start(PyObject *self, PyObject *args, PyObject *kwargs)
     struct child child;
     struct message message = {0};
     struct start start;
+    bool launched = false;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&O&O&O:start", names,
                                      optional_bool, &useinit, optional_bool, &daemonize,
@@ -575,30 +436,34 @@ Container_start(PyObject *self, PyObject *args, PyObject *kwargs)
         return NULL;
     if (cmd != NULL && cmd != Py_None && (argv = strings_from(cmd, "cmd")) == NULL)
         return NULL;
-    HELD held = hold(self, CONFIG | ADOPT);
-    if (held.c == NULL)
-        return NULL;
-    struct lxc_container *c = held.c;
-    if (c->lxc_conf == NULL) {
-        because("it is not defined");
-        Py_RETURN_FALSE;
-    }
-    start = (struct start){.c = c,
-                           .useinit = useinit,
+    start = (struct start){.useinit = useinit,
                            .daemonize = daemonize,
                            .close_fds = close_fds,
                            .cmd = argv != NULL && argv[0] != NULL ? argv : NULL,
                            .parent = getpid(),
                            .terminal = terminal_of(daemonize ? -1 : STDIN_FILENO)};
-    bool forked = child_fork(
-        &child, daemonize ? start_in_background : start_in_foreground, &start, false);
-    let_go(&held); /* others may stop it meanwhile, or ask it */
-    if (!forked)
-        return NULL;
-    heard = child_hear(&child, &message, -1);
-    if (heard < 0)
-        start_interrupted(self, &child, daemonize);
-    child_reap(&child);
+    do {
+        HELD held = hold(self, CONFIG | ADOPT);
+        if (held.c == NULL)
+            return NULL;
+        if (held.c->lxc_conf == NULL) {
+            because("it is not defined");
+            Py_RETURN_FALSE;
+        }
+        /* Once more by a fork if its file was changed while the launcher read it, or if
+         * that is of no use here. */
+        if (!start_apart(&held, &start, &child, &launched))
+            return NULL;
+        let_go(&held); /* others may stop it meanwhile, or ask it */
+        heard = child_hear(&child, &message, -1);
+        if (heard == 0 && launched)
+            message.said = SAID_STALE;
+        if (heard > 0 && message.said == SAID_USABLE)
+            heard = child_hear(&child, &message, -1);
+        if (heard < 0)
+            start_interrupted(self, &child, daemonize);
+        child_reap(&child);
+    } while (heard >= 0 && launched && message.said == SAID_STALE);
     terminal_take_back(&start.terminal);
     if (heard < 0)
         return NULL;
@@ -606,6 +471,8 @@ Container_start(PyObject *self, PyObject *args, PyObject *kwargs)
         because("the process that was to start it was killed");
         Py_RETURN_FALSE;
     }
+    if (!message.value && *message.text)
+        because("%s", message.text);
     if (!daemonize && message.value) /* liblxc leaves a wait status there */
         __atomic_store_n(&((Container *)self)->error_num,
                          WIFSIGNALED(message.extra) ? 128 + WTERMSIG(message.extra)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from . import Container
 
-__all__ = ["LXCError", "LXCOSError"]
+__all__ = ["Frozen", "LXCError", "LXCOSError", "NotRunning"]
 
 
 class LXCError(Exception):
@@ -32,6 +32,14 @@ class LXCError(Exception):
 
     def __str__(self) -> str:
         return f"{self.operation} of {self.container!r} failed: {self.reason}"
+
+
+class NotRunning(LXCError):
+    """A container would have to run for that, and does not."""
+
+
+class Frozen(LXCError):
+    """A container is frozen: nothing in it would run before unfreeze()."""
 
 
 class LXCOSError(LXCError, OSError):

@@ -354,7 +354,8 @@ make_ready(Container *self, int what)
         snprintf(file, sizeof(file), "%s/%s/config", c_str(self->path),
                  c_str(self->name));
         read_stamp(file, &self->file);
-        self->unsaved = self->cleared = false;
+        journal_reset(self);
+        self->cleared = false;
         self->c = open_handle(self);
         if (self->c == NULL)
             return false;
@@ -366,7 +367,7 @@ make_ready(Container *self, int what)
     if (lacks_config(self, what)) {
         read_stamp(c->configfile, &self->file);
         WITHOUT_GIL(if (c->is_defined(c)) c->load_config(c, NULL));
-        self->unsaved = false;
+        journal_reset(self);
         self->cleared = self->cleared && c->lxc_conf == NULL;
     }
     return true;

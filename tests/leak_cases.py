@@ -8,12 +8,14 @@ gets arguments that it refuses.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import json
 import os
 import pty
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -69,8 +71,8 @@ Call = Callable[[World], object]
 class Case(NamedTuple):
     """The paths of one name of the API; times is how often each is taken.
 
-    allowed is how many bytes more may be gone each time that the call works, where that
-    is not ours; warm is how often it is made first: some memory grows at first only.
+    allowed is how many bytes more may be gone each time that it is made, where that is
+    not ours; warm is how often it is made first: some memory grows at first only.
     """
 
     good: Call
@@ -134,6 +136,124 @@ def attach_bad(name: str) -> tuple[Call, ...]:
     calls.append(lambda w: getattr(w.running, name)(COMMAND, ["true", 5]))
     calls.append(lambda w: getattr(w.running, name)(COMMAND, ("true", ["a", 5])))
     return tuple(calls)
+
+
+EVERYTHING: dict[str, Any] = {
+    "env": {"PATH": "/bin", "A": "1"},
+    "cwd": "/etc",
+    "user": "root",
+    "group": 0,
+    "extra_groups": ["root", 5],
+}
+
+
+def run_good(w: World) -> None:
+    assert w.running.run(["true"], **EVERYTHING).returncode == 0
+    done = w.running.run(["cat"], input=b"x", capture_output=True, timeout=60)
+    assert done.stdout == b"x"
+    assert w.running.run(["true"], tty=True, **w.streams()).returncode == 0
+
+
+def run_fails(w: World) -> None:
+    call = w.running.run
+    for args, options in (
+        (["no-such"], {}),
+        (["true"], {"cwd": "/no/such"}),
+        (["false"], {"check": True}),
+        (["sh", "-c", "sleep 9 & sleep 9"], {"timeout": 0.01, "stdout": -1}),
+    ):
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            call(args, **options)
+            raise AssertionError(args)
+    with contextlib.suppress(lxc.NotRunning):
+        w.stopped.run(["true"])
+
+
+def run_bad(name: str) -> tuple[Call, ...]:
+    """What the four calls refuse, at each step of reading arguments."""
+    options: list[dict[str, Any]] = [
+        {"env": {"A=B": "1"}},
+        {"env": {"A": 5}},
+        {"env": {"A": "b\0"}, "cwd": "/"},
+        {"cwd": "/\0"},
+        {"cwd": 5},
+        {"user": "no-such"},
+        {"user": 4242},
+        {"user": -1},
+        {"user": 1.5},
+        {"group": "no-such"},
+        {"extra_groups": [1 << 32]},
+        {"extra_groups": range(5000)},
+        {"nonsense": 1},
+    ]
+
+    def call(w: World, *args: Any, **given: Any) -> object:
+        made = getattr(w.running, name)(*args, **given)
+        return asyncio.run(made) if asyncio.iscoroutine(made) else made
+
+    command = ("true",) if name == "create_subprocess_exec" else (["true"],)
+    calls: list[Call] = [(lambda w, o=o: call(w, *command, **o)) for o in options]
+    calls.append(lambda w: call(w, *(5, 6) if len(command[0]) > 1 else ([5],)))
+    return tuple(calls)
+
+
+def popen_good(w: World) -> None:
+    with w.running.popen(["cat"], stdin=-1, stdout=-1, **EVERYTHING) as begun:
+        assert begun.communicate(b"x")[0] == b"x"
+    with w.running.popen(["sleep", "9"], **w.streams()) as begun:
+        begun.kill()
+
+
+def popen_fails(w: World) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        w.running.popen(["no-such"], stdout=-1)
+    with contextlib.suppress(lxc.NotRunning):
+        w.stopped.popen(["true"])
+
+
+# One loop for all: what a new one costs is asyncio's.  And so are these bytes, for each
+# of its subprocesses, whatever they run.
+LOOP = asyncio.new_event_loop()
+ASYNCIO = 110
+# dd, as busybox's cat may stop the loop: see test_process.py.
+
+
+async def run_async_good(w: World) -> None:
+    done = await w.running.run_async(
+        ["dd"], stderr=-3, input=b"x", stdout=-1, **EVERYTHING
+    )
+    assert done.stdout == b"x"
+    assert (await w.running.run_async(["true"])).returncode == 0
+
+
+async def run_async_fails(w: World) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        await w.running.run_async(["no-such"], stdout=-1)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        await w.running.run_async(["sleep", "9"], stdout=-1, timeout=0.01)
+    task = asyncio.ensure_future(w.running.run_async(["sleep", "9"], stdout=-1))
+    await asyncio.sleep(0.005)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def create_subprocess_good(w: World) -> None:
+    begun = await w.running.create_subprocess_exec(
+        "dd", stdin=-1, stdout=-1, stderr=-3, **EVERYTHING
+    )
+    assert (await begun.communicate(b"x"))[0] == b"x"
+
+
+async def create_subprocess_fails(w: World) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        await w.running.create_subprocess_exec("no-such")
+    with contextlib.suppress(lxc.NotRunning):
+        await w.stopped.create_subprocess_exec("true")
+
+
+def in_loop(call: Callable[[World], Any]) -> Call:
+    return lambda w: LOOP.run_until_complete(call(w))
 
 
 def console_good(w: World) -> None:
@@ -324,6 +444,14 @@ CASES: dict[str, Case] = {
         lambda w: str(lxc.LXCError("operation", "name", "reason")),
         bad=(lambda w: lxc.LXCError("a", "b", "c", "d", "e", nonsense=1),),
     ),
+    "NotRunning": Case(
+        lambda w: str(lxc.NotRunning("run", "web", "it is not running")),
+        bad=(lambda w: lxc.NotRunning(),),
+    ),
+    "Frozen": Case(
+        lambda w: str(lxc.Frozen("run", "web", "it is frozen")),
+        bad=(lambda w: lxc.Frozen(),),
+    ),
     # Properties.
     "config_file_name": Case(getter("config_file_name")),
     "controllable": Case(getter("controllable")),
@@ -410,6 +538,22 @@ CASES: dict[str, Case] = {
         lambda w: (w.running.wait("running", 1), w.stopped.wait("STOPPED")),
         lambda w: (w.running.wait("STOPPED", 0), w.running.wait("FREEZE", 0)),
         (lambda w: w.running.wait(), lambda w: w.running.wait(5), *text("wait", "x")),
+    ),
+    "run": Case(run_good, run_fails, run_bad("run"), times=40),
+    "popen": Case(popen_good, popen_fails, run_bad("popen"), times=40),
+    "run_async": Case(
+        in_loop(run_async_good),
+        in_loop(run_async_fails),
+        run_bad("run_async"),
+        times=40,
+        allowed=2 * ASYNCIO,
+    ),
+    "create_subprocess_exec": Case(
+        in_loop(create_subprocess_good),
+        in_loop(create_subprocess_fails),
+        run_bad("create_subprocess_exec"),
+        times=40,
+        allowed=ASYNCIO,
     ),
     "console": Case(
         console_good,
@@ -771,7 +915,10 @@ def main(name: str, path: str, running: str, stopped: str) -> None:
     if case.fails:
         fails = case.fails
         found["fails"] = measure(
-            lambda: attempt(fails), max(10, case.times // 2), names
+            lambda: attempt(fails),
+            max(10, case.times // 2),
+            names,
+            per_call=PER_CALL + case.allowed,
         )
     if case.bad:
 

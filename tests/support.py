@@ -27,6 +27,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lxc
+from lxc import _lxc
+
+# The heap in bytes from which the launcher makes the calls: 0 has it make them all.
+if "LXC_TESTS_HEAP" in os.environ:
+    _lxc._launcher(int(os.environ["LXC_TESTS_HEAP"]))
 
 TESTS = str(Path(__file__).resolve().parent)
 CGROUPS = Path("/sys/fs/cgroup")

@@ -148,9 +148,10 @@ def test_what_changes_all_the_time_can_be_read(
     make: Callable[..., lxc.Container],
 ) -> None:
     container = make(start=True)
+    assert container.init_pid > 0
     ip_inside(container, "link add eth0 type veth peer name eth1\n")
-    ip_inside(container, "addr add 192.0.2.1/32 dev eth0\n")
-    turn = "addr add 192.0.2.2/32 dev eth0\naddr del 192.0.2.2/32 dev eth0\n"
+    ip_inside(container, "addr add 198.51.100.1/32 dev eth0\n")
+    turn = "addr add 198.51.100.2/32 dev eth0\naddr del 198.51.100.2/32 dev eth0\n"
     turn += "link add x0 type veth peer name x1\nlink del x0\n"
     process = subprocess.Popen(
         [
@@ -162,8 +163,8 @@ def test_what_changes_all_the_time_can_be_read(
     try:
         for _ in range(300):
             found = container.get_ips()
-            assert "192.0.2.1" in found
-            assert set(found) <= {"192.0.2.1", "192.0.2.2"}
+            assert "198.51.100.1" in found
+            assert set(found) <= {"198.51.100.1", "198.51.100.2"}
             assert {"lo", "eth0", "eth1"} <= set(container.get_interfaces())
     finally:
         os.killpg(process.pid, 9)

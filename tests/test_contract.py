@@ -74,8 +74,21 @@ METHODS = {
     "wait": "state, timeout=",
 }
 
+COMMAND = "cwd=, env=, user=, group=, extra_groups=, tty=, pass_fds="
+RUN = (
+    "args, input=, stdin=, stdout=, stderr=, capture_output=, text=, encoding=, "
+    f"errors=, timeout=, check=, {COMMAND}"
+)
+
 PUBLIC_METHODS = {
     **METHODS,
+    "run": RUN,
+    "run_async": RUN,
+    "popen": (
+        "args, bufsize=, stdin=, stdout=, stderr=, text=, encoding=, errors=, "
+        f"{COMMAND}"
+    ),
+    "create_subprocess_exec": f"args, stdin=, stdout=, stderr=, limit=, {COMMAND}",
     "add_device_net": "name, destname=",
     "append_config_item": "key, value",
     "create": "template=, flags=, args=, bdevtype=, fssize=",

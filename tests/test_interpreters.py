@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 import textwrap
 
 import pytest
@@ -27,9 +26,7 @@ pytestmark = [
 ]
 
 # From then on, each has a GIL of its own.
-needs_own_gil = pytest.mark.skipif(
-    sys.version_info < (3, 12), reason="interpreters share one GIL before CPython 3.12"
-)
+needs_own_gil = pytest.mark.needs_python(3, 12, reason="interpreters share one GIL")
 
 # What a program begins with.  interpret() runs code in a new interpreter, in which `c`
 # is the container again, and returns what that gave to report().

@@ -746,8 +746,10 @@ def test_a_stopped_container_has_no_cgroup_items(stopped: lxc.Container) -> None
 # --- Devices --------------------------------------------------------------------------
 
 
-# In containers of their own: on cgroup2 liblxc makes the first device that is added to
-# one without rules for devices, or removed from it, its only rule.
+# With a container of its own: on cgroup2 alone liblxc denies one without rules every
+# other device from its first new one on, /dev/null too.
+
+
 @pytest.fixture
 def device(running: lxc.Container) -> str:
     """A device of the host that the container does not have."""

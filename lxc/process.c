@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * What run() and popen() need of C; what they do is in process.py.
+ */
+#include "_lxc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* --- Files of a container ----------------------------------------------------- */
+
+/* As linux/openat2.h has it, which older systems do not. */
+#ifndef SYS_openat2
+#define SYS_openat2 437
+#endif
+#define NO_MAGIC_LINKS 0x02
+#define IN_ROOT 0x10
+
+/* Where there is no openat2() the path must have no symbolic links in it. */
+static int
+walk(int root, const char *path)
+{
+    char name[256];
+    int fd = fcntl(root, F_DUPFD_CLOEXEC, 3);
+
+    while (fd >= 0 && *path != '\0') {
+        const size_t length = strcspn(path, "/");
+        int next;
+
+        if (length >= sizeof(name)) {
+            close(fd);
+            errno = ENAMETOOLONG;
+            return -1;
+        }
+        memcpy(name, path, length);
+        name[length] = '\0';
+        path += length + (path[length] == '/');
+        next = openat(fd, name,
+                      O_PATH | O_NOFOLLOW | O_CLOEXEC | (*path ? O_DIRECTORY : 0));
+        close(fd);
+        fd = next;
+    }
+    return fd;
+}
+
+/* Open a plain file beneath the root of a process.  What is at the path may be anything
+ * that the container's root can think of: a symbolic link to a file of the host's, a
+ * FIFO that blocks, a device that does something when it is opened.  -1 with errno. */
+static int
+open_beneath(int pid, const char *path)
+{
+    const uint64_t how[3] = {O_PATH | O_CLOEXEC, 0, IN_ROOT | NO_MAGIC_LINKS};
+    char proc[64];
+    struct stat status;
+    int root, found, fd = -1, error;
+
+    snprintf(proc, sizeof(proc), "/proc/%d/root", pid);
+    if ((root = open(proc, O_PATH | O_DIRECTORY | O_CLOEXEC)) < 0)
+        return -1;
+    found = (int)syscall(SYS_openat2, root, path, how, sizeof(how));
+    if (found < 0 && errno == ENOSYS)
+        found = walk(root, path);
+    error = errno;
+    close(root);
+    if (found >= 0) {
+        if (fstat(found, &status) == 0 && S_ISREG(status.st_mode)) {
+            snprintf(proc, sizeof(proc), "/proc/self/fd/%d", found);
+            fd = open(proc, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+            error = errno;
+        } else {
+            error = EINVAL;
+        }
+        close(found);
+    }
+    errno = error;
+    return fd;
+}
+
+PyObject *
+module__open_beneath(PyObject *module, PyObject *args)
+{
+    OWNED PyObject *path = NULL;
+    int pid, fd;
+
+    (void)module;
+    if (!PyArg_ParseTuple(args, "iO&:_open_beneath", &pid, text, &path))
+        return NULL;
+    const char *s = c_str(path);
+    WITHOUT_GIL(fd = open_beneath(pid, s));
+    if (fd < 0)
+        return PyErr_SetFromErrnoWithFilename(PyExc_OSError, s);
+    return PyLong_FromLong(fd);
+}
+
+/* --- The launcher's words ----------------------------------------------------- */
+
+PyObject *
+module__socket_pair(PyObject *module, PyObject *ignored)
+{
+    int pair[2];
+
+    (void)module;
+    (void)ignored;
+    if (!socket_pair(pair))
+        return PyErr_SetFromErrno(PyExc_OSError);
+    return Py_BuildValue("ii", pair[0], pair[1]);
+}
+
+PyObject *
+module__hear(PyObject *module, PyObject *args)
+{
+    static const char *const steps[] = {[STEP_EXEC] = "exec",
+                                        [STEP_CWD] = "cwd",
+                                        [STEP_USER] = "user",
+                                        [STEP_TERMINAL] = "terminal",
+                                        [STEP_FORK] = "fork"};
+    struct message message;
+    const char *what = "nonsense";
+    double seconds;
+    int fd, ready;
+
+    (void)module;
+    if (!PyArg_ParseTuple(args, "id:_hear", &fd, &seconds) ||
+        (ready = await(fd, seconds)) < 0)
+        return NULL;
+    if (ready == 0) {
+        PyErr_SetNone(PyExc_TimeoutError);
+        return NULL;
+    }
+    if (!hear(fd, &message))
+        Py_RETURN_NONE;
+    /* A process in the container may have said it: it need not end, nor be text. */
+    message.text[sizeof(message.text) - 1] = '\0';
+    if (message.said == SAID_EXECUTED)
+        what = "executed";
+    else if (message.said == SAID_RETURNED)
+        what = "returned";
+    else if (message.said == SAID_STALE)
+        what = "stale";
+    else if (message.said == SAID_NO_EXEC && message.extra >= 0 &&
+             (size_t)message.extra < sizeof(steps) / sizeof(*steps))
+        what = steps[message.extra];
+    OWNED PyObject *why = PyUnicode_DecodeFSDefault(message.text);
+    return why ? Py_BuildValue("siO", what, message.value, why) : NULL;
+}
+
+/* --- The request -------------------------------------------------------------- */
+
+/* (uid, gid, groups), or None for what liblxc makes it. */
+static bool
+convert_user(PyObject *given, struct user *user)
+{
+    const size_t room = sizeof(user->groups) / sizeof(*user->groups);
+    PyObject *sequence;
+
+    if (given == Py_None)
+        return true;
+    if (!PyArg_ParseTuple(given, "IIO:user", &user->uid, &user->gid, &sequence))
+        return false;
+    OWNED PyObject *groups = PySequence_Tuple(sequence);
+    if (groups == NULL)
+        return false;
+    const Py_ssize_t n = PyTuple_Size(groups);
+    if ((size_t)n > room) {
+        PyErr_Format(PyExc_ValueError, "%zd groups are too many: %zu fit", n, room);
+        return false;
+    }
+    for (Py_ssize_t i = 0; i < n; i++)
+        user->groups[i] = (gid_t)PyLong_AsUnsignedLong(PyTuple_GetItem(groups, i));
+    user->ngroups = (int)n;
+    user->given = true;
+    return !PyErr_Occurred();
+}
+
+PyObject *
+Container__request(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"argv", "environment", "variables", "cwd",
+                            "user", "leash",       "tty",       NULL};
+    OWNED PyObject *cwd = NULL;
+    PyObject *argv, *environment, *variables, *user;
+    STRINGS arguments = NULL;
+    STRINGS whole = NULL;
+    STRINGS added = NULL;
+    const lxc_attach_options_t options = LXC_ATTACH_OPTIONS_DEFAULT;
+    struct request request = {.what = DO_RUN, .attach = {.late_stdin = -1}};
+    int leash, tty, fd;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO&Oip:_request", names, &argv,
+                                     &environment, &variables, optional_text, &cwd,
+                                     &user, &leash, &tty) ||
+        (arguments = strings_from(argv, "args")) == NULL ||
+        (added = strings_from(variables, "variables")) == NULL ||
+        (environment != Py_None &&
+         (whole = strings_from(environment, "env")) == NULL) ||
+        !convert_user(user, &request.user))
+        return NULL;
+    if (*arguments == NULL) {
+        PyErr_SetString(PyExc_ValueError, "args has no program in it");
+        return NULL;
+    }
+    HELD held = hold(self, CONFIG | ADOPT);
+    if (held.c == NULL)
+        return NULL;
+    request.attach.options = options;
+    request.attach.options.personality = -1;
+    request.attach.options.env_policy = LXC_ATTACH_CLEAR_ENV;
+    request.attach.options.stdin_fd = request.attach.options.stdout_fd =
+        request.attach.options.stderr_fd = -1;
+    request.attach.options.initial_cwd = (char[]){"/"};
+    request.attach.program = *arguments;
+    request.attach.argv = arguments;
+    request.environment = whole;
+    request.variables = added;
+    request.cwd = c_str(cwd);
+    request.leash = leash;
+    request.tty = tty;
+    fd = pack_run(&held, &request);
+    return fd >= 0 ? PyLong_FromLong(fd) : NULL;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * What the extension asks of the launcher, packed into a memory file.
+ */
+#ifndef PYTHON_LXC_REQUEST_H
+#define PYTHON_LXC_REQUEST_H
+
+#include "work.h"
+
+enum what { DO_COMMAND, DO_SHELL, DO_START, DO_RUN };
+
+/* A user of the container that a command runs as, in numbers. */
+struct user {
+    bool given;
+    uid_t uid;
+    gid_t gid;
+    int ngroups; /* -1: leave them */
+    gid_t groups[1024];
+};
+
+struct request {
+    unsigned int size; /* of this struct: both sides must have been built together */
+    enum what what;
+    const char *name, *lxcpath;
+    struct stamp file; /* the configuration as the caller's handle read it */
+    char **journal;    /* what the handle did to it since: see journal_note() */
+    struct attach attach;
+    struct start start;
+    /* Of DO_RUN only: */
+    struct user user;
+    const char *cwd;
+    char **environment; /* the whole of it; NULL: what liblxc makes */
+    char **variables;   /* to add to that, unless they are there */
+    int leash;          /* says when all that was run is to end; or -1 */
+    bool tty;           /* give the command a terminal of the container's */
+};
+
+/* A memory file with the request in it, or -1 with errno. */
+int request_pack(const struct request *request);
+
+/* Fill in a request from such a file.  Its texts stay valid.  False if it is none. */
+bool request_unpack(int fd, struct request *request);
+
+#endif

@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * What the extension's forked children and the launcher have in common: see work.h.
+ */
+#define _GNU_SOURCE
+#include "work.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+/* --- Messages ----------------------------------------------------------------- */
+
+void
+say_why(int fd, enum said said, int value, int extra, const char *why)
+{
+    struct message message = {.said = said, .value = value, .extra = extra};
+    const size_t length = strnlen(why, sizeof(message.text) - 1);
+
+    memcpy(message.text, why, length);
+    while (send(fd, &message, offsetof(struct message, text) + length + 1,
+                MSG_NOSIGNAL) < 0 &&
+           errno == EINTR)
+        ;
+}
+
+void
+say(int fd, enum said said, int value, int extra)
+{
+    say_why(fd, said, value, extra, "");
+}
+
+bool
+hear(int fd, struct message *message)
+{
+    ssize_t got;
+
+    do
+        got = recv(fd, message, sizeof(*message), MSG_DONTWAIT);
+    while (got < 0 && errno == EINTR);
+    return got > (ssize_t)offsetof(struct message, text);
+}
+
+/* --- Signals ------------------------------------------------------------------ */
+
+void
+block_signals(sigset_t *old)
+{
+    sigset_t all;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, old);
+}
+
+void
+restore_signals(const sigset_t *old)
+{
+    pthread_sigmask(SIG_SETMASK, old, NULL);
+}
+
+void
+default_dispositions(void)
+{
+    for (int number = 1; number < NSIG; number++)
+        signal(number, SIG_DFL); /* fails for SIGKILL and the like: as well */
+}
+
+void
+default_signals(void)
+{
+    sigset_t none;
+
+    default_dispositions();
+    sigemptyset(&none);
+    restore_signals(&none);
+}
+
+/* --- Time --------------------------------------------------------------------- */
+
+double
+monotonic(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+void
+nap(double seconds)
+{
+    struct timespec time = {(time_t)seconds,
+                            (long)((seconds - (double)(time_t)seconds) * 1e9)};
+
+    nanosleep(&time, NULL);
+}
+
+/* --- The terminal ------------------------------------------------------------- */
+
+/* With SIGTTOU blocked: a process group of its own, so that what is typed reaches it
+ * alone, and the terminal for that. */
+void
+terminal_give(const struct terminal *terminal)
+{
+    setpgid(0, 0);
+    if (terminal->fd >= 0)
+        tcsetpgrp(terminal->fd, getpid());
+}
+
+/* --- What liblxc has to say --------------------------------------------------- */
+
+/* Where liblxc writes its log: exported by every release, though in no header. */
+extern int lxc_log_fd __attribute__((weak, visibility("default")));
+
+int
+log_begin(void)
+{
+    int log;
+
+    /* Somebody else's log stays what it is. */
+    if (&lxc_log_fd == NULL || lxc_log_fd >= 0)
+        return -1;
+    log = memfd_create("lxc-log", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (log >= 0 && fcntl(log, F_SETFL, O_APPEND) == 0)
+        lxc_log_fd = log;
+    return log;
+}
+
+/* "lxc NAME TIME ERROR    conf - file.c:function:1 - MESSAGE\n" */
+static const char *
+message_of(char *line)
+{
+    char *s = strstr(line, " ERROR ");
+
+    for (int i = 0; s != NULL && i < 2; i++)
+        if ((s = strstr(s, " - ")) != NULL)
+            s += strlen(" - ");
+    return s;
+}
+
+void
+log_reason(int log, char *why, size_t size)
+{
+    char text[4096 + 1], *line, *rest = text;
+    const ssize_t got = log >= 0 ? pread(log, text, sizeof(text) - 1, 0) : -1;
+
+    why[0] = '\0';
+    text[got > 0 ? got : 0] = '\0';
+    while (why[0] == '\0' && (line = strsep(&rest, "\n")) != NULL) {
+        const char *message = message_of(line);
+
+        if (message != NULL)
+            snprintf(why, size, "%s", message);
+    }
+}
+
+void
+log_seal(int log)
+{
+    if (log >= 0)
+        fcntl(log, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_WRITE);
+}
+
+/* --- Attach ------------------------------------------------------------------- */
+
+void
+attach_begin(const struct attach *attach)
+{
+    if (attach->late_stdin >= 0)
+        dup2(attach->late_stdin, STDIN_FILENO);
+    if (attach->bound)
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+    say(attach->report, SAID_STARTED, 0, 0);
+}
+
+int
+run_command(void *payload)
+{
+    const struct attach *attach = payload;
+    int error;
+
+    attach_begin(attach);
+    default_signals();
+    execvp(attach->program, attach->argv);
+    error = errno;
+    say(attach->report, SAID_NO_EXEC, error, STEP_EXEC);
+    /* As shells have it, on every liblxc. */
+    return error == ENOENT || error == ENOTDIR ? 127 : 126;
+}
+
+int
+run_shell(void *payload)
+{
+    attach_begin(payload);
+    default_signals();
+    return lxc_attach_run_shell(NULL);
+}
+
+void
+attach_and_tell(struct lxc_container *c, struct attach *attach, int (*run)(void *),
+                void *payload, int fd)
+{
+    const int log = log_begin();
+    char why[sizeof(((struct message *)0)->text)];
+    siginfo_t info;
+    pid_t pid = -1;
+    int result;
+
+    attach->report = fd;
+    result = c->attach(c, run, payload, &attach->options, &pid);
+    if (result < 0) {
+        log_reason(log, why, sizeof(why));
+        say_why(fd, SAID_RETURNED, result, 0, why);
+        _exit(EXIT_FAILURE);
+    }
+    say(fd, SAID_ATTACHED, pid, 0);
+    /* Not reaped until the parent has heard of it, who may be about to kill it. */
+    waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT);
+    say(fd, SAID_ENDED,
+        info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8
+                                   : info.si_status | (info.si_code == CLD_DUMPED) << 7,
+        0);
+    poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 1000);
+    waitpid(pid, NULL, 0);
+    _exit(EXIT_SUCCESS);
+}
+
+/* --- Start -------------------------------------------------------------------- */
+
+/* Make the call, in a process that nobody else is in. */
+static void __attribute__((noreturn)) start_now(const struct start *start, int fd)
+{
+    struct lxc_container *c = start->c;
+    const int log = log_begin();
+    char why[sizeof(((struct message *)0)->text)] = "";
+    bool ok;
+
+    default_signals();
+    c->want_close_all_fds(c, start->close_fds);
+    c->want_daemonize(c, start->daemonize);
+    ok = c->start(c, start->useinit, start->cmd);
+    if (!ok)
+        log_reason(log, why, sizeof(why));
+    log_seal(log); /* the monitor would write there as long as the container runs */
+    say_why(fd, SAID_RETURNED, ok, c->error_num, why);
+    _exit(EXIT_SUCCESS);
+}
+
+/* This process watches over one that becomes the monitor, and stops the container when
+ * the caller asks for it (SIGTERM) or has died (the same). */
+static void __attribute__((noreturn))
+start_in_foreground(const struct start *start, int fd)
+{
+    struct lxc_container *c = start->c;
+    sigset_t awaited;
+    pid_t monitor;
+
+    block_signals(&awaited);
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != start->parent)
+        _exit(EXIT_FAILURE);
+    default_dispositions();
+    terminal_give(&start->terminal);
+    monitor = fork();
+    if (monitor < 0)
+        _exit(EXIT_FAILURE);
+    if (monitor == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        start_now(start, fd);
+    }
+    sigemptyset(&awaited);
+    sigaddset(&awaited, SIGTERM);
+    sigaddset(&awaited, SIGCHLD);
+    for (;;) {
+        int number = sigwaitinfo(&awaited, NULL);
+
+        if (number == SIGTERM) {
+            c->stop(c);
+            for (int i = 0; i < 100; i++, nap(STEP))
+                if (waitpid(monitor, NULL, WNOHANG) != 0)
+                    _exit(EXIT_SUCCESS);
+            /* Not up yet, or not to be stopped: the kernel ends init with it. */
+            kill(monitor, SIGKILL);
+            _exit(EXIT_SUCCESS);
+        }
+        if (number == SIGCHLD) {
+            int status = 0;
+            pid_t got = waitpid(monitor, &status, WNOHANG | WUNTRACED);
+
+            if (got == monitor && WIFSTOPPED(status)) /* nobody would wake it */
+                kill(monitor, SIGCONT);
+            else if (got != 0)
+                _exit(EXIT_SUCCESS); /* it has said how it ended */
+        }
+    }
+}
+
+void
+start_and_tell(const struct start *start, int fd)
+{
+    if (!start->daemonize)
+        start_in_foreground(start, fd);
+    setpgid(0, 0); /* a typed Ctrl-C must not end the start half-way */
+    start_now(start, fd);
+}
+
+/* --- The configuration file --------------------------------------------------- */
+
+void
+read_stamp(const char *file, struct stamp *stamp)
+{
+    struct stat status;
+
+    memset(stamp, 0, sizeof(*stamp));
+    if (file == NULL || stat(file, &status) < 0)
+        return;
+    stamp->device = status.st_dev;
+    stamp->inode = status.st_ino;
+    stamp->size = status.st_size;
+    stamp->modified = status.st_mtim;
+    stamp->changed = status.st_ctim;
+}

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Work that is done in a process of its own, and what it says about it.
+ *
+ * That process is a child that the extension forks, or the launcher, which is a program
+ * of its own: nothing in here knows Python.
+ */
+#ifndef PYTHON_LXC_WORK_H
+#define PYTHON_LXC_WORK_H
+
+#include <lxc/attach_options.h>
+#include <lxc/lxccontainer.h>
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <termios.h>
+
+/* A newer liblxc reads more than the structs of older headers have: it must find zeros
+ * there. */
+#define PADDED(type, name)                                                             \
+    struct {                                                                           \
+        type name;                                                                     \
+        char room[64];                                                                 \
+    }
+
+/* --- Messages ----------------------------------------------------------------- */
+
+enum said {
+    SAID_USABLE,   /* the forked child, or the launcher, can be used at all */
+    SAID_ATTACHED, /* value: the attached process's pid */
+    SAID_STARTED,  /* the program is about to begin */
+    SAID_EXECUTED, /* the program has begun */
+    SAID_NO_EXEC,  /* value: the errno; extra: the step that failed, see enum step */
+    SAID_ENDED,    /* value: the wait status of the attached process */
+    SAID_RETURNED, /* value: what liblxc's call returned; extra: error_num; text: why */
+    SAID_STALE,    /* the launcher found another configuration file: nothing was done */
+    SAID_SIGNAL,   /* value: a signal for the program; extra: for its group */
+    SAID_RELEASE,  /* what the program left running may go on */
+};
+
+enum step { STEP_EXEC, STEP_CWD, STEP_USER, STEP_TERMINAL, STEP_FORK };
+
+struct message {
+    enum said said;
+    int value;
+    int extra;
+    char text[512]; /* only what is used of it is sent */
+};
+
+void say(int fd, enum said said, int value, int extra);
+void say_why(int fd, enum said said, int value, int extra, const char *why);
+bool hear(int fd, struct message *message); /* false if there is nothing to hear */
+
+/* --- Signals ------------------------------------------------------------------ */
+
+void block_signals(sigset_t *old);
+void restore_signals(const sigset_t *old);
+void default_dispositions(void);
+void default_signals(void); /* and an empty mask, as a new program expects */
+
+/* --- Time --------------------------------------------------------------------- */
+
+double monotonic(void);
+void nap(double seconds);
+
+/* How often a waiting call looks at the state and at signals, in seconds. */
+#define STEP 0.02
+
+/* --- The terminal ------------------------------------------------------------- */
+
+/* A terminal that a child is given and that is taken back from it. */
+struct terminal {
+    int fd; /* -1: there is none to give */
+    pid_t group;
+    struct termios settings;
+};
+
+void terminal_give(const struct terminal *terminal);
+
+/* --- What liblxc has to say --------------------------------------------------- */
+
+/* From now on liblxc's errors go to a memory file, in this process and what it forks.
+ * Returns its descriptor, -1 where that cannot be done. */
+int log_begin(void);
+
+/* The first error in there, which is the one that the others follow from: into `why`,
+ * which is left empty where there is none. */
+void log_reason(int log, char *why, size_t size);
+
+/* What outlives this process has nothing more to write. */
+void log_seal(int log);
+
+/* --- Attach ------------------------------------------------------------------- */
+
+struct attach {
+    PADDED(lxc_attach_options_t, options);
+    const char *program;
+    char **argv;
+    int late_stdin; /* what liblxc must not see as descriptor 0; or -1 */
+    int report;     /* where the attached process says that it started */
+    bool bound;     /* it ends with the process that attached it */
+};
+
+/* What liblxc calls in the attached process, with a struct attach. */
+int run_command(void *payload);
+int run_shell(void *payload);
+
+/* In the attached process, before its program. */
+void attach_begin(const struct attach *attach);
+
+/* Attach, say on fd what happens and, when it ended, wait until that was heard. */
+void attach_and_tell(struct lxc_container *c, struct attach *attach, int (*run)(void *),
+                     void *payload, int fd) __attribute__((noreturn));
+
+/* --- Start -------------------------------------------------------------------- */
+
+struct start {
+    struct lxc_container *c;
+    bool useinit, daemonize, close_fds;
+    char **cmd;
+    pid_t parent;
+    struct terminal terminal;
+};
+
+/* Say SAID_RETURNED on fd and end; in the foreground when the container has ended. */
+void start_and_tell(const struct start *start, int fd) __attribute__((noreturn));
+
+/* --- The configuration file --------------------------------------------------- */
+
+/* Enough of a file's status to tell whether it is still the one that was read. */
+struct stamp {
+    dev_t device;
+    ino_t inode;
+    off_t size;
+    struct timespec modified, changed;
+};
+
+void read_stamp(const char *file, struct stamp *stamp);
+
+#endif
