@@ -107,12 +107,19 @@ class build_with_liblxc(build_ext):
     def build_launcher(self, cflags, libs):
         path = self.launcher_path()
         compiler = self.compiler
+        # What the extension is linked with, but by setuptools no program.
+        flags = [
+            flag
+            for name in ("CFLAGS", "LDFLAGS")
+            for flag in shlex.split(os.environ.get(name, ""))
+        ]
         if os.environ.get("LXC_LAUNCHER_CC"):
             # For a C library that is older than this machine's, for instance.
             command = shlex.split(os.environ["LXC_LAUNCHER_CC"])
             compiler = copy.copy(compiler)
             compiler.compiler_so = [*command, "-fPIC", "-O2"]
             compiler.linker_exe = command
+            flags = []
         objects = compiler.compile(
             LAUNCHER_SOURCES,
             output_dir=os.path.join(self.build_temp, "launcher"),
@@ -121,7 +128,10 @@ class build_with_liblxc(build_ext):
             depends=["lxc/request.h", "lxc/run.h", "lxc/work.h"],
         )
         compiler.link_executable(
-            objects, path, extra_postargs=[*link_args, *libs, "-pie"]
+            objects,
+            path,
+            extra_preargs=flags,
+            extra_postargs=[*link_args, *libs, "-pie"],
         )
         os.chmod(path, 0o755)
 

@@ -277,8 +277,8 @@ class Container(_lxc.Container):
 
         liblxc looks for dest_path on the host too.  Needs root.  Return whether that
         was done.  On a host with cgroup2 alone liblxc then denies a container that has
-        no lxc.cgroup2.devices rules all other devices, /dev/null too.
-        Wraps lxc_container.add_device_node.
+        no lxc.cgroup2.devices rules all other devices, /dev/null too: start it with "a"
+        as lxc.cgroup2.devices.allow.  Wraps lxc_container.add_device_node.
         """
         return self._note(
             "add_device_node", super().add_device_node(src_path, dest_path)

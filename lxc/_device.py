@@ -31,9 +31,13 @@ def move_interface(container: Container, name: str, destname: str | None) -> boo
         return False
     if not destname:
         return True
+    # Of the container only its network: its devices, capabilities and LSM profile are
+    # no business of the host's program.
     rename = ["ip", "link", "set", "dev", name, "name", destname]
     return (
-        container.attach_wait(lambda: not call(*rename), namespaces=_lxc.CLONE_NEWNET)
+        container.attach_wait(
+            lambda: not call(*rename), attach_flags=0, namespaces=_lxc.CLONE_NEWNET
+        )
         == 0
     )
 

@@ -32,7 +32,8 @@ def imported() -> set[str]:
     """The modules that come with lxc into an interpreter that has hardly any."""
     directory = str(Path(lxc.__file__).parent.parent)
     done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", PROGRAM, directory],
+        # -I does not know of PYTHONDONTWRITEBYTECODE, which package builds set.
+        [sys.executable, "-I", "-S", "-B", "-c", PROGRAM, directory],
         capture_output=True,
         text=True,
         check=True,

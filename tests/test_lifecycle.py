@@ -774,6 +774,18 @@ def test_a_device_is_added_and_removed(running: lxc.Container, device: str) -> N
     assert not inside(running, device).exists()
 
 
+def test_other_devices_stay_where_all_are_allowed(
+    make: Callable[..., lxc.Container], device: str
+) -> None:
+    container = make(config={"lxc.cgroup2.devices.allow": "a"}, start=True)
+    read = ["sh", "-c", ": </dev/null"]
+    assert container.attach_wait(lxc.attach_run_command, read) == 0
+    assert container.add_device_node(device) is True
+    assert container.attach_wait(lxc.attach_run_command, read) == 0
+    assert container.remove_device_node(device) is True
+    assert container.attach_wait(lxc.attach_run_command, read) == 0
+
+
 def test_a_device_can_be_named_twice_or_once(
     running: lxc.Container, device: str
 ) -> None:
@@ -864,6 +876,32 @@ def test_a_wireless_interface_is_added_with_iw(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert shared.add_device_net(wireless, name) is True
     assert (name or wireless) in shared.get_interfaces()
+
+
+def test_a_wireless_interface_is_renamed_with_the_capabilities_of_the_host(
+    make: Callable[..., lxc.Container],
+    wireless: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    container = make(config={"lxc.cap.drop": "net_admin"}, start=True)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert container.add_device_net(wireless, "wlan8") is True
+    assert "wlan8" in container.get_interfaces()
+
+
+def test_a_wireless_interface_is_renamed_with_the_devices_of_the_host(
+    running: lxc.Container,
+    device: str,
+    wireless: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # On cgroup2 the container has no /dev/null from then on.
+    assert running.add_device_node(device) is True
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert running.add_device_net(wireless, "wlan9") is True
+    assert "wlan9" in running.get_interfaces()
 
 
 def test_a_wireless_interface_is_not_added_when_iw_fails(
