@@ -574,8 +574,8 @@ class Container(_lxc.Container):
         daemonize=False the call lasts until the container stops; error_num is then the
         exit status of its init, and an exception from a signal handler (Ctrl-C from
         outside) stops it.  close_fds has descriptors closed that it would inherit.
-        The call is made in a forked child: nothing of this process changes.
-        Wraps lxc_container.start.
+        A forked child makes the call, or for a large process the launcher: nothing of
+        this process changes.  Wraps lxc_container.start.
         """
         return self._note("start", super().start(useinit, daemonize, close_fds, cmd))
 

@@ -155,7 +155,9 @@ async def run(
     with await prepare(container, "run_async", args, options) as launch:
         try:
             process = await asyncio.wait_for(all_of_it(), timeout)
-        except asyncio.TimeoutError:
+        except asyncio.TimeoutError as error:
+            if getattr(error, "errno", None) is not None:
+                raise  # an exec that said ETIMEDOUT
             raise subprocess.TimeoutExpired(
                 args,
                 timeout or 0,

@@ -1250,7 +1250,7 @@ Container_save_config(PyObject *self, PyObject *args, PyObject *kwargs)
                 texts.s != NULL ? texts.s : c->configfile);
     if (saved == SAVED && texts.s == NULL) {
         read_stamp(c->configfile, &held.self->file);
-        journal_reset(held.self);
+        WITHOUT_GIL(journal_saved(held.self));
         held.self->cleared = false;
     }
     return PyBool_FromLong(saved == SAVED);

@@ -292,6 +292,7 @@ PyObject *Container_console(PyObject *self, PyObject *args, PyObject *kwargs);
 void journal_note(Container *self, char what, const char *key, const char *value);
 void journal_spoil(Container *self);
 void journal_reset(Container *self); /* handle and file are the same again */
+void journal_saved(Container *self); /* or should be: see there */
 
 /* Where the launcher is, which is beside the extension. */
 bool find_launcher(PyObject *module);

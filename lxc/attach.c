@@ -556,7 +556,10 @@ look(struct program *program)
             program->usable = true;
             break;
         case SAID_ATTACHED:
-            program->pid = message.value;
+            /* It is to be killed perhaps, and the attached process, in which the
+             * container's root can be, speaks through the same socket. */
+            if (parent_of(message.value) == program->helper.pid)
+                program->pid = message.value;
             break;
         case SAID_STARTED:
             program->started = true;

@@ -6,7 +6,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 /* --- Files of a container ----------------------------------------------------- */
@@ -54,6 +56,7 @@ open_beneath(int pid, const char *path)
     const uint64_t how[3] = {O_PATH | O_CLOEXEC, 0, IN_ROOT | NO_MAGIC_LINKS};
     char proc[64];
     struct stat status;
+    struct statfs system;
     int root, found, fd = -1, error;
 
     snprintf(proc, sizeof(proc), "/proc/%d/root", pid);
@@ -65,7 +68,13 @@ open_beneath(int pid, const char *path)
     error = errno;
     close(root);
     if (found >= 0) {
-        if (fstat(found, &status) == 0 && S_ISREG(status.st_mode)) {
+        /* /proc/kmsg is one too, but reading is not all that it does: nor are others in
+         * /proc and /sys, which have a size of 0 or are of a file system like theirs.
+         */
+        if (fstat(found, &status) == 0 && S_ISREG(status.st_mode) &&
+            fstatfs(found, &system) == 0 && system.f_type != PROC_SUPER_MAGIC &&
+            system.f_type != SYSFS_MAGIC && system.f_type != DEBUGFS_MAGIC &&
+            system.f_type != TRACEFS_MAGIC) {
             snprintf(proc, sizeof(proc), "/proc/self/fd/%d", found);
             fd = open(proc, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
             error = errno;

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import select
 import subprocess
@@ -91,7 +92,8 @@ class Accounts:
             raise self.error(
                 LXCError, f"its /{path} is larger than {LARGEST_FILE >> 20} MiB"
             )
-        for line in data.split(b"\n"):
+        # What is behind a NUL cannot be in an environment.
+        for line in data.replace(b"\0", b"").split(b"\n"):
             yield line.split(b":")
 
     def error(self, kind: type[LXCError], reason: str) -> LXCError:
@@ -214,6 +216,16 @@ def launcher_environment() -> dict[str, str]:
     }
 
 
+def above_stdio(fd: int) -> int:
+    """Where the caller has closed its stdio, ours must not take its place."""
+    if fd > 2:
+        return fd
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(fd)
+
+
 class Launch:
     """One command, from its preparation to its begin: the descriptors of it.
 
@@ -288,7 +300,7 @@ class Launch:
         self._open.append(self.report)
         self._theirs.append(theirs)
         if leash:
-            theirs, self.leash = os.pipe()
+            theirs, self.leash = map(above_stdio, os.pipe())
             self._open.append(self.leash)
             self._theirs.append(theirs)
 

@@ -212,6 +212,8 @@ relay_go_on(struct relay *relay, const struct pollfd news[3])
     if (news[0].revents & (POLLIN | POLLHUP) && relay->shown.size == 0 &&
         fill(&relay->shown, relay->ptmx) == 0)
         relay->silent = true; /* not closed, which would be a SIGHUP */
+    if (relay->out < 0)       /* nobody is shown it */
+        relay->shown.size = 0;
 }
 
 void

@@ -94,7 +94,7 @@ request_pack(const struct request *request)
     for (size_t i = 0; ok && i < COUNT(lists); i++)
         ok = pack_list(&packed, *(char *const *const *)AT(request, lists[i]));
     if (ok)
-        fd = memfd_create("lxc-request", MFD_CLOEXEC);
+        fd = above_stdio(memfd_create("lxc-request", MFD_CLOEXEC));
     for (size_t done = 0; fd >= 0 && done < packed.size;) {
         const ssize_t written = write(fd, packed.data + done, packed.size - done);
 

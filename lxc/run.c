@@ -179,26 +179,6 @@ become(const struct supervised *run, int terminal, int failed)
 
 /* --- The end of all ----------------------------------------------------------- */
 
-/* The parent of a process, as /proc has it; 0 if it is gone. */
-static pid_t
-parent_of(const char *pid)
-{
-    char path[64], text[512], *end;
-    ssize_t got;
-    int fd, parent = 0;
-
-    snprintf(path, sizeof(path), "/proc/%.20s/stat", pid);
-    if ((fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
-        return 0;
-    got = read(fd, text, sizeof(text) - 1);
-    close(fd);
-    text[got > 0 ? got : 0] = '\0';
-    /* "PID (NAME) STATE PARENT": the name may have anything in it. */
-    if ((end = strrchr(text, ')')) != NULL)
-        sscanf(end + 1, " %*c %d", &parent);
-    return parent;
-}
-
 /* False where there is no /proc. */
 static bool
 kill_children(void)
@@ -211,7 +191,7 @@ kill_children(void)
 
     while (usable && (entry = readdir(processes)) != NULL)
         if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9' &&
-            parent_of(entry->d_name) == getpid())
+            parent_of(atoi(entry->d_name)) == getpid())
             kill(atoi(entry->d_name), SIGKILL);
     if (processes != NULL)
         closedir(processes);
@@ -436,6 +416,9 @@ forward(int control, const struct signalfd_siginfo *info)
     const bool typed = info->ssi_code == SI_KERNEL;
     const int number = (int)info->ssi_signo;
 
+    /* SIGPIPE for what the relay wrote is no signal of anybody's. */
+    if (info->ssi_code == SI_USER && info->ssi_pid == (uint32_t)getpid())
+        return;
     if (number != SIGCHLD)
         say(control, SAID_SIGNAL, typed && number == SIGTSTP ? SIGSTOP : number,
             typed || number == SIGCONT);
@@ -454,8 +437,13 @@ accompany(pid_t supervisor, int control, int signals, struct relay *relay, bool 
         int status = 0;
 
         relay_prepare(relay, news + 2);
-        if (poll(news, 5, -1) < 0)
+        /* A terminal that nobody has open may be opened again, as /dev/tty. */
+        const int got = poll(news, 5, relay->silent ? 50 : -1);
+
+        if (got < 0)
             continue;
+        if (got == 0)
+            relay->silent = false;
         relay_go_on(relay, news + 2);
         if (news[0].revents && read(signals, &info, sizeof(info)) == sizeof(info)) {
             if (info.ssi_signo == SIGWINCH && relay->ptmx >= 0)

@@ -5,7 +5,8 @@
  * A fork copies the page tables of the whole process: some 46 us for each MiB, twice
  * for an attach.  A program that is spawned costs the same from any process.  It opens
  * the container anew, so it must be told what the handle's configuration is: the file
- * that was read, and the calls that were made since.
+ * that was read, and the calls that were made since.  (What that file includes is taken
+ * for unchanged: to look at each of those would cost more than most calls.)
  */
 #include "_lxc.h"
 
@@ -51,6 +52,54 @@ journal_reset(Container *self)
     self->unsaved = false;
 }
 
+/* How many entries a note is. */
+static size_t
+length_of(const char *what)
+{
+    return *what == 's' ? 3 : *what == 'c' ? 2 : 1;
+}
+
+/* Whether an item reads the same in two handles. */
+static bool
+is_same(struct lxc_container *one, struct lxc_container *other, const char *key)
+{
+    const int length = one->get_config_item(one, key, NULL, 0);
+    char *values[2] = {NULL, NULL};
+    bool same = length == other->get_config_item(other, key, NULL, 0);
+
+    if (same && length > 0) {
+        values[0] = calloc(2, (size_t)length + 1);
+        values[1] = values[0] != NULL ? values[0] + length + 1 : NULL;
+        same = values[0] != NULL &&
+               one->get_config_item(one, key, values[0], length + 1) == length &&
+               other->get_config_item(other, key, values[1], length + 1) == length &&
+               strcmp(values[0], values[1]) == 0;
+    }
+    free(values[0]);
+    return same;
+}
+
+/* What the file includes and the handle has cleared is there again when it is read. */
+void
+journal_saved(Container *self)
+{
+    struct journal *journal = &self->journal;
+    struct lxc_container *fresh = NULL;
+    bool same = !journal->spoilt;
+
+    for (size_t i = 0; same && i < journal->n; i += length_of(journal->entries[i])) {
+        if (*journal->entries[i] != 'c')
+            continue;
+        if (fresh == NULL)
+            fresh = lxc_container_new(self->c->name, self->c->config_path);
+        same = fresh != NULL && is_same(self->c, fresh, journal->entries[i + 1]);
+    }
+    if (fresh != NULL)
+        lxc_container_put(fresh);
+    journal_reset(self);
+    self->journal.spoilt = !same;
+}
+
 static void
 add(struct journal *journal, const char *entry)
 {
@@ -74,13 +123,6 @@ add(struct journal *journal, const char *entry)
     journal->spoilt = journal->spoilt || journal->bytes > MOST_BYTES;
 }
 
-/* How many entries a note is. */
-static size_t
-length_of(const char *what)
-{
-    return *what == 's' ? 3 : *what == 'c' ? 2 : 1;
-}
-
 /* What was set is cleared now: of a program that sets an item again and again only the
  * last time is left.  Not of networks, where one key depends on another. */
 static void
@@ -88,7 +130,8 @@ forget_key(struct journal *journal, const char *key)
 {
     size_t kept = 0;
 
-    if (strncmp(key, "lxc.net.", 8) == 0)
+    /* Nor of files, whose items stay. */
+    if (strncmp(key, "lxc.net.", 8) == 0 || strcmp(key, "lxc.include") == 0)
         return;
     for (size_t i = 0; i < journal->n;) {
         char **note = &journal->entries[i];
@@ -222,6 +265,7 @@ pack_request(const struct held *held, struct request *request)
 
     for (size_t i = 0; i < held->self->journal.n; i++)
         add(&all, held->self->journal.entries[i]);
+    all.bytes = 0; /* what is added now is none of the caller's */
     request->size = sizeof(*request);
     request->name = held->c->name;
     request->lxcpath = held->c->config_path;
@@ -256,6 +300,7 @@ sealed_program(void)
             memfd_create("lxc-launcher", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
         if (memory < 0 && errno == EINVAL) /* before Linux 6.3 */
             memory = memfd_create("lxc-launcher", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        memory = above_stdio(memory);
         while (memory >= 0 && done < status.st_size)
             if (sendfile(memory, file, &done, (size_t)(status.st_size - done)) <= 0)
                 break;
@@ -310,8 +355,13 @@ spawn(pid_t *pid, struct passed *passed)
     posix_spawnattr_t how;
     sigset_t all, none;
     char path[32];
-    int error = EINTR, memory = sealed_program();
+    int error, memory = sealed_program();
 
+    if (!before_fork(false)) { /* nobody changes the environment meanwhile */
+        if (memory >= 0)
+            close(memory);
+        return EINTR; /* with an exception */
+    }
     posix_spawnattr_init(&how);
     sigfillset(&all);
     sigemptyset(&none);
@@ -319,7 +369,6 @@ spawn(pid_t *pid, struct passed *passed)
     posix_spawnattr_setsigmask(&how, &none);
     posix_spawnattr_setflags(&how, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
     snprintf(path, sizeof(path), "/proc/self/fd/%d", memory);
-    before_fork(false); /* nobody changes the environment meanwhile */
     error = memory < 0
                 ? EACCES
                 : posix_spawn(pid, path, &passed->actions, &how, passed->argv, environ);

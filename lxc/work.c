@@ -48,7 +48,48 @@ hear(int fd, struct message *message)
     do
         got = recv(fd, message, sizeof(*message), MSG_DONTWAIT);
     while (got < 0 && errno == EINTR);
-    return got > (ssize_t)offsetof(struct message, text);
+    if (got <= (ssize_t)offsetof(struct message, text))
+        return false;
+    /* A process in the container may have said it: it need not end. */
+    if (got == (ssize_t)sizeof(*message))
+        got--;
+    ((char *)message)[got] = '\0';
+    return true;
+}
+
+int
+above_stdio(int fd)
+{
+    int copy, error;
+
+    if (fd < 0 || fd > 2)
+        return fd;
+    copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    error = errno;
+    close(fd);
+    errno = error;
+    return copy;
+}
+
+/* --- Processes ---------------------------------------------------------------- */
+
+pid_t
+parent_of(pid_t pid)
+{
+    char path[64], text[512], *end;
+    ssize_t got;
+    int fd, parent = 0;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    if (pid <= 0 || (fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
+        return 0;
+    got = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    text[got > 0 ? got : 0] = '\0';
+    /* "PID (NAME) STATE PARENT": the name may have anything in it. */
+    if ((end = strrchr(text, ')')) != NULL)
+        sscanf(end + 1, " %*c %d", &parent);
+    return parent;
 }
 
 /* --- Signals ------------------------------------------------------------------ */

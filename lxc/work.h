@@ -54,6 +54,13 @@ void say(int fd, enum said said, int value, int extra);
 void say_why(int fd, enum said said, int value, int extra, const char *why);
 bool hear(int fd, struct message *message); /* false if there is nothing to hear */
 
+/* The same descriptor under a number that is none of stdin, stdout and stderr, which
+ * the caller may have closed; -1 with errno. */
+int above_stdio(int fd);
+
+/* The parent of a process, as /proc has it; 0 if it is gone. */
+pid_t parent_of(pid_t pid);
+
 /* --- Signals ------------------------------------------------------------------ */
 
 void block_signals(sigset_t *old);

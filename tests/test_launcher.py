@@ -226,7 +226,21 @@ def again_and_again(c: lxc.Container) -> None:
         assert c.set_config_item("lxc.prlimit.nofile", str(300 + number % 7))
 
 
+def clear_what_is_included_and_save(c: lxc.Container) -> None:
+    assert c.clear_config_item("lxc.cap.drop")
+    assert c.save_config()
+
+
+def include_and_clear(c: lxc.Container) -> None:
+    path = Path(c.get_config_path(), c.name, "included")
+    path.write_text("lxc.environment = INCLUDED=1\n")
+    assert c.append_config_item("lxc.include", str(path))
+    c.clear_config_item("lxc.include")
+
+
 CHANGES = [
+    clear_what_is_included_and_save,
+    include_and_clear,
     again_and_again,
     set_and_clear,
     refused,
