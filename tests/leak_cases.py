@@ -790,7 +790,7 @@ CASES: dict[str, Case] = {
     ),
     "attach_interface": Case(
         interface_good,
-        lambda w: w.stopped.attach_interface("lo"),
+        lambda w: w.stopped.attach_interface("no-such"),
         text("attach_interface"),
         times=20,
     ),
