@@ -104,17 +104,22 @@ def test_it_runs_from_a_sealed_memory_file(shared: lxc.Container) -> None:
     assert content == Path(launcher).read_bytes()
 
 
+def copy_of_package(directory: Path) -> tuple[Path, str]:
+    """A copy of the installed package, and what makes a program use that."""
+    package = directory / "lxc"
+    shutil.copytree(Path(lxc.__file__).parent, package)
+    forget = '[sys.modules.pop(n) for n in list(sys.modules) if n.split(".")[0] in '
+    forget += '("lxc", "_lxc")]'
+    return package, f"sys.path.insert(0, {str(directory)!r}); {forget}; import lxc"
+
+
 def test_a_package_without_it_works_in_the_process(
     shared: lxc.Container, stopped: lxc.Container, tmp_path: Path
 ) -> None:
-    package = tmp_path / "lxc"
-    shutil.copytree(Path(lxc.__file__).parent, package)
+    package, take_it = copy_of_package(tmp_path)
     (package / "launcher").unlink()
     program = f"""
-    sys.path.insert(0, {str(tmp_path)!r})
-    for name in [n for n in sys.modules if n.partition(".")[0] in ("lxc", "_lxc")]:
-        del sys.modules[name]
-    import lxc
+    {take_it}
     assert lxc.__file__.startswith({str(tmp_path)!r})
     assert lxc._lxc._launcher(0) is None
     c = lxc.Container(c.name, c.get_config_path())
@@ -127,14 +132,10 @@ def test_a_launcher_that_cannot_be_executed_is_done_without(
     shared: lxc.Container, tmp_path: Path
 ) -> None:
     # One that was built for another extension, or for another machine.
-    package = tmp_path / "lxc"
-    shutil.copytree(Path(lxc.__file__).parent, package)
+    package, take_it = copy_of_package(tmp_path)
     (package / "launcher").write_bytes(b"\x7fELF nonsense")
     program = f"""
-    sys.path.insert(0, {str(tmp_path)!r})
-    for name in [n for n in sys.modules if n.partition(".")[0] in ("lxc", "_lxc")]:
-        del sys.modules[name]
-    import lxc
+    {take_it}
     assert lxc._lxc._launcher(0) is not None
     c = lxc.Container(c.name, c.get_config_path())
     report(c.attach_wait(lxc.attach_run_command, ["sh", "-c", "exit 3"]))
@@ -146,14 +147,10 @@ def test_a_launcher_that_ends_before_it_begins_is_done_without(
     shared: lxc.Container, stopped: lxc.Container, tmp_path: Path
 ) -> None:
     # One that does not find liblxc, for instance.
-    package = tmp_path / "lxc"
-    shutil.copytree(Path(lxc.__file__).parent, package)
+    package, take_it = copy_of_package(tmp_path)
     shutil.copy("/bin/false", package / "launcher")
     program = f"""
-    sys.path.insert(0, {str(tmp_path)!r})
-    for name in [n for n in sys.modules if n.partition(".")[0] in ("lxc", "_lxc")]:
-        del sys.modules[name]
-    import lxc
+    {take_it}
     assert lxc._lxc._launcher(0) is not None
     c = lxc.Container(c.name, c.get_config_path())
     other = lxc.Container({stopped.name!r}, c.get_config_path())
