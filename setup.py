@@ -225,7 +225,7 @@ commands = {"build_ext": build_with_liblxc, "sdist": reproducible_sdist}
 if bdist_wheel is not None:
 
     class wheel_with_bom(bdist_wheel):
-        """Puts the bill of materials where PEP 770 wants it, and in any case a licence."""
+        """Puts the bill of materials where PEP 770 wants it, and always a licence."""
 
         def egg2dist(self, egginfo_path, distinfo_path):
             super().egg2dist(egginfo_path, distinfo_path)
