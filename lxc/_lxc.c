@@ -949,7 +949,7 @@ static bool
 set_item(Container *self, const char *key, const char *value)
 {
     journal_note(self, 's', key, value);
-    return self->c->set_config_item(self->c, key, value);
+    return config_set(self->c, key, value);
 }
 
 static bool
@@ -1121,7 +1121,7 @@ Container_load_config(PyObject *self, PyObject *args, PyObject *kwargs)
 
     fresh = c->lxc_conf == NULL && s == NULL;
     read_stamp(c->configfile, &stamp);
-    WITHOUT_GIL(ok = c->load_config(c, s));
+    WITHOUT_GIL(ok = config_load(c, s));
     if (fresh && ok)
         journal_reset(held.self);
     else if (ok && s == NULL && memcmp(&stamp, &held.self->file, sizeof(stamp)) == 0)

@@ -33,7 +33,7 @@ replay(struct lxc_container *c, char **journal)
     for (char **entry = journal; entry != NULL && *entry != NULL; entry++)
         switch (**entry) {
         case 's': /* set: key, value */
-            c->set_config_item(c, entry[1], entry[2]);
+            config_set(c, entry[1], entry[2]);
             entry += 2;
             break;
         case 'c': /* clear one item: key */
@@ -44,7 +44,7 @@ replay(struct lxc_container *c, char **journal)
             c->clear_config(c);
             break;
         case 'l': /* load the file again */
-            c->load_config(c, NULL);
+            config_load(c, NULL);
             break;
         }
 }

@@ -355,6 +355,102 @@ start_and_tell(const struct start *start, int fd)
     start_now(start, fd);
 }
 
+/* --- Configuration ------------------------------------------------------------ */
+
+static const char *const freed_when_set[] = {"lxc.prlimit", "lxc.sysctl"};
+#define N_FREED (sizeof(freed_when_set) / sizeof(freed_when_set[0]))
+
+static bool
+is_freed_when_set(const char *key)
+{
+    for (size_t i = 0; i < N_FREED; i++) {
+        const size_t length = strlen(freed_when_set[i]);
+
+        if (strncmp(key, freed_when_set[i], length) == 0 && key[length] == '.')
+            return true;
+    }
+    return false;
+}
+
+/* An item as it reads, NULL for one that is not there. */
+static char *
+read_item(struct lxc_container *c, const char *key)
+{
+    const int length = c->get_config_item(c, key, NULL, 0);
+    char *value = length > 0 ? calloc(1, (size_t)length + 1) : NULL;
+
+    if (value != NULL)
+        c->get_config_item(c, key, value, length + 1);
+    return value;
+}
+
+bool
+config_set(struct lxc_container *c, const char *key, const char *value)
+{
+    char *old = is_freed_when_set(key) ? read_item(c, key) : NULL;
+    bool ok;
+
+    if (old != NULL)
+        c->clear_config_item(c, key);
+    ok = c->set_config_item(c, key, value);
+    if (!ok && old != NULL)
+        c->set_config_item(c, key, old);
+    free(old);
+    return ok;
+}
+
+static void
+drop_item(struct lxc_container *c, const char *key, const char *value)
+{
+    (void)value;
+    c->clear_config_item(c, key);
+}
+
+static void
+keep_item(struct lxc_container *c, const char *key, const char *value)
+{
+    char *now = read_item(c, key);
+
+    if (now == NULL)
+        c->set_config_item(c, key, value);
+    free(now);
+}
+
+/* Of all items of a kind, "lxc.prlimit.nofile = 1024\n" and more of that. */
+static void
+each_item(struct lxc_container *c, const char *items,
+          void (*what)(struct lxc_container *, const char *, const char *))
+{
+    while (items != NULL && *items != '\0') {
+        const size_t length = strcspn(items, "\n");
+        char *line = strndup(items, length),
+             *value = line ? strstr(line, " = ") : NULL;
+
+        if (value != NULL) {
+            *value = '\0';
+            what(c, line, value + strlen(" = "));
+        }
+        free(line);
+        items += length + (items[length] == '\n');
+    }
+}
+
+bool
+config_load(struct lxc_container *c, const char *path)
+{
+    char *items[N_FREED];
+    bool ok;
+
+    for (size_t i = 0; i < N_FREED; i++)
+        each_item(c, items[i] = read_item(c, freed_when_set[i]), drop_item);
+    ok = c->load_config(c, path);
+    for (size_t i = 0; i < N_FREED; i++) {
+        each_item(c, items[i], keep_item);
+        free(items[i]);
+    }
+    return ok;
+}
+
 /* --- The configuration file --------------------------------------------------- */
 
 void

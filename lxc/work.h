@@ -135,7 +135,12 @@ struct start {
 /* Say SAID_RETURNED on fd and end; in the foreground when the container has ended. */
 void start_and_tell(const struct start *start, int fd) __attribute__((noreturn));
 
-/* --- The configuration file --------------------------------------------------- */
+/* --- Configuration ------------------------------------------------------------ */
+
+/* liblxc's calls, but for a limit or sysctl that is there already: liblxc 4.0.6 frees
+ * it when it is set again, and goes on using it.  So it is cleared first. */
+bool config_set(struct lxc_container *c, const char *key, const char *value);
+bool config_load(struct lxc_container *c, const char *path);
 
 /* Enough of a file's status to tell whether it is still the one that was read. */
 struct stamp {
