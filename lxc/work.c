@@ -423,8 +423,7 @@ each_item(struct lxc_container *c, const char *items,
 {
     while (items != NULL && *items != '\0') {
         const size_t length = strcspn(items, "\n");
-        char *line = strndup(items, length),
-             *value = line ? strstr(line, " = ") : NULL;
+        char *line = strndup(items, length), *value = line ? strstr(line, " = ") : NULL;
 
         if (value != NULL) {
             *value = '\0';
