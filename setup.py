@@ -17,7 +17,9 @@ import copy
 import gzip
 import json
 import os
+import pathlib
 import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -38,6 +40,7 @@ except ImportError:
         bdist_wheel = None
 
 LICENSE = "LGPL-2.1-or-later"
+LICENSE_FILE = "COPYING"
 
 # The first release whose struct lxc_container all later ones only append to.
 OLDEST_LIBLXC = "4.0.5"
@@ -138,8 +141,9 @@ class build_with_liblxc(build_ext):
     def build_extensions(self):
         cflags, libs = liblxc_flags()
         for extension in self.extensions:
-            extension.extra_compile_args += cflags
-            extension.extra_link_args += libs
+            # New lists, as the launcher is made with what is in these, too.
+            extension.extra_compile_args = [*compile_args, *cflags]
+            extension.extra_link_args = [*link_args, *libs]
         # A CPython made for a directory of its own would leave its path as RUNPATH.
         self.compiler.linker_so = [
             argument
@@ -221,7 +225,7 @@ commands = {"build_ext": build_with_liblxc, "sdist": reproducible_sdist}
 if bdist_wheel is not None:
 
     class wheel_with_bom(bdist_wheel):
-        """Puts the bill of materials where PEP 770 wants it."""
+        """Puts the bill of materials where PEP 770 wants it, and always a licence."""
 
         def egg2dist(self, egginfo_path, distinfo_path):
             super().egg2dist(egginfo_path, distinfo_path)
@@ -231,6 +235,11 @@ if bdist_wheel is not None:
             with open(os.path.join(folder, f"{name}.cdx.json"), "w") as file:
                 bom = bill_of_materials(name, self.distribution.get_version())
                 file.write(json.dumps(bom, indent=2) + "\n")
+            # That of bookworm looks for " COPYING", with a space, and finds nothing.
+            if not any(pathlib.Path(distinfo_path).rglob(LICENSE_FILE)):
+                folder = os.path.join(distinfo_path, "licenses")
+                os.makedirs(folder)
+                shutil.copyfile(LICENSE_FILE, os.path.join(folder, LICENSE_FILE))
 
     commands["bdist_wheel"] = wheel_with_bom
 

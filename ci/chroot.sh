@@ -5,6 +5,8 @@
 # there.  Source it after ci/setup.sh, and let need_packages have TO_MAKE_CHROOTS.
 #
 #     unpack_chroot SUITE DIRECTORY [PACKAGE...]    a fresh root with these packages
+#     unpack_to_test SUITE DIRECTORY                one in which the tests run
+#     take_liblxc_from SUITE DIRECTORY              put that suite's liblxc into it
 #     in_network DIRECTORY COMMAND...               run it there; apt and pip work
 #     in_chroot DIRECTORY v2|hybrid COMMAND...      run it there; containers work
 #     remove_chroot DIRECTORY
@@ -76,6 +78,40 @@ unpack_chroot() {
     # With its xattrs, as there are file capabilities among them.
     tar -C "$directory" --numeric-owner --xattrs --xattrs-include='*' --exclude='./dev/*' \
         -xpf "$tarball"
+}
+
+# What a root has in which containers run, and the tests.
+TO_RUN_IN_A_ROOT=(
+    lxc busybox-static iproute2 rsync uidmap passwd util-linux python3-venv pkg-config
+    binutils gcc libc6-dev
+)
+TO_BUILD_IN_A_ROOT=(lxc-dev python3-dev)
+
+# Put a fresh root of the Debian suite $1 for the tests into the directory $2.  All who
+# test have the same one: each list of packages would be a tarball.
+unpack_to_test() {
+    local packages=("${TO_RUN_IN_A_ROOT[@]}")
+
+    case $1 in
+    bullseye | bookworm) packages+=("${TO_BUILD_IN_A_ROOT[@]}") ;;
+    sid) packages+=(lxc-dev python3.15-venv) ;;
+    esac
+    unpack_chroot "$1" "$2" "${packages[@]}"
+}
+
+# Put the liblxc and lxc of the suite $1 into the root $2.
+take_liblxc_from() {
+    local mirror
+
+    mirror=$(debian_mirror)
+    printf 'deb %s %s main\n' "${mirror:-http://deb.debian.org/debian}" "$1" \
+        >"$2/etc/apt/sources.list.d/$1.list"
+    in_network "$2" sh -ec '
+        apt-get -qq update
+        # Not a downgrade: files that moved to another package meanwhile would go with it.
+        apt-get -qq purge -y lxc liblxc1 >/dev/null
+        apt-get -qq install -y --no-install-recommends "liblxc1/$1" "lxc/$1" >/dev/null
+        ' sh "$1" </dev/null 2>&1
 }
 
 # Remove a root, and what a run in it that was killed has left in the cgroups.

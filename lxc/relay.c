@@ -23,12 +23,13 @@ static const struct winsize usual = {.ws_row = 24, .ws_col = 80};
 /* A message of one byte with room for one descriptor. */
 struct parcel {
     char byte;
+    struct iovec data;
+    struct msghdr message;
+    /* Last, as a cmsghdr ends in an array without a size. */
     union {
         char room[CMSG_SPACE(sizeof(int))];
         struct cmsghdr aligned;
     };
-    struct iovec data;
-    struct msghdr message;
 };
 
 static struct msghdr *
