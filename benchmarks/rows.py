@@ -253,7 +253,7 @@ INTERRUPTS = [
         limit=limit,
         figure=figures.interrupt,
         peer=peer,
-        rounds=5,
+        rounds=3,
     )
     for name, statement, limit, peer in INTERRUPTED
 ]

@@ -22,7 +22,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import Any, NamedTuple
 
 import breakeven
@@ -51,7 +51,7 @@ LINE = "{:<31}{:>10}{:>10}{:>12}{:>10}{:>10}{:>7}{:>6}{:>9}  {}"
 NOTE = """
 Medians.  x: ours as a multiple of the base, or of C where there is no other base: that
 is C with a small heap, or lxc-attach under subprocess.  +-: the standard error.  near:
-within 10 % of the goal.  Ctrl-C in python3-lxc waits for the end of the call."""
+within 10 % of the goal.  A call that Ctrl-C cannot end takes two seconds."""
 
 
 class Cost(NamedTuple):
@@ -62,12 +62,18 @@ class Cost(NamedTuple):
 
     @classmethod
     def of(cls, figures: list[float]) -> Cost:
-        if len(figures) == 1:
-            return cls(figures[0], 0.0)
-        low, middle, high = quantiles(figures, n=4)
+        middle = median(figures)
+        if len(figures) == 1 or not math.isfinite(sum(figures)):
+            return cls(middle, 0.0)
+        low, _, high = quantiles(figures, n=4)
         # A median has 1.253 times a mean's error; a quartile is 0.674 sigma away.
         sigma = (high - low) / (2 * 0.674)
         return cls(middle, 1.253 * sigma / math.sqrt(len(figures)))
+
+    def data(self) -> dict[str, float | None]:
+        """For JSON, which has no infinity."""
+        pairs = self._asdict().items()
+        return {name: x if math.isfinite(x) else None for name, x in pairs}
 
     def over(self, base: Cost) -> Cost:
         ratio = self.median / base.median
@@ -121,12 +127,14 @@ class Result(NamedTuple):
             "heap": self.row.heap,
             "rounds": self.rounds,
             "verdict": self.verdict,
-            "ratio": self.ratio and self.ratio._asdict(),
+            "ratio": self.ratio and self.ratio.data(),
         }
-        return {**found, **{name: cost._asdict() for name, cost in self.costs.items()}}
+        return {**found, **{name: cost.data() for name, cost in self.costs.items()}}
 
 
 def show(figure: float, unit: str) -> str:
+    if math.isinf(figure):
+        return "never"
     if unit != "s":
         return f"{figure:.0f}" if unit == "" else f"{figure:.2f} {unit}"
     if figure >= 1e-3:
@@ -269,7 +277,7 @@ def parse(names: list[str]) -> tuple[argparse.Namespace, list[Row]]:
     add(
         "--seconds",
         type=float,
-        default=6,
+        default=5,
         help="how long the measurements of a row take (default: %(default)s)",
     )
     add(
