@@ -4,16 +4,14 @@
 "worker.py DIRECTORY LXCPATH RUNNING STOPPED" imports lxc from DIRECTORY and says which
 one it got, then answers every line "COUNT STATEMENT" with the seconds that one of COUNT
 such statements took, and every line "= EXPRESSION" with its value, a number.  Both can
-use what is in scope below.
+use what is in scope below.  A module that only some need is imported by them: what it
+does after a fork would be a part of the others' time.
 """
 
 import os
 import os.path
-import pty
 import subprocess  # noqa: F401, for statements
 import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from time import monotonic, perf_counter, sleep  # noqa: F401
 
 directory, path, running_name, name = sys.argv[1:]
@@ -59,6 +57,8 @@ def own_memory():
 
 def idle_thread():
     """Make this a process with threads."""
+    import threading
+
     threading.Thread(target=threading.Event().wait, daemon=True).start()
 
 
@@ -78,12 +78,16 @@ def in_turn():
 
 
 def at_once():
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(MANY) as pool:
         list(pool.map(life, range(MANY)))
 
 
 def longest_stall(statement):
     """How long a thread that wants to run every two milliseconds could not."""
+    import threading
+
     longest = 0.0
     ticking, over = threading.Event(), threading.Event()
 
@@ -122,6 +126,8 @@ def interrupted(statement):
 
 def console():
     """The console of the running container, on a terminal of its own."""
+    import pty
+
     terminal, follower = pty.openpty()
     messages = os.dup(2)
     os.dup2(follower, 2)  # liblxc greets on the process's own
