@@ -113,7 +113,14 @@ TIMES = [
         for n, goal, batch in zip(SIZES, (1.2, 0.6, 0.084), (300, 10, 1))
     ),
     *(
-        Row(f"  as_object, {n:,}", OBJECTS.format(n), f"objects_{n}", "", goal, batch=b)
+        Row(
+            f"list as objects, {n:,}",
+            OBJECTS.format(n),
+            f"objects_{n}",
+            "",
+            goal,
+            batch=b,
+        )
         for n, goal, b in zip(SIZES, (0.6, 0.3, 0.08), (100, 4, 1))
     ),
     Row("Container(name)", CONTAINER, "container", goal=1.3, batch=200),
@@ -216,7 +223,7 @@ STALLED = [
     ("get_ips", IPS, "", ""),
     ("wait", "running.wait('STOPPED', 1)", "", ""),
     ("list_containers, 3,000", LIST.format(3000), "", ""),
-    ("as_object, 3,000", OBJECTS.format(3000), "", ""),
+    ("list as objects, 3,000", OBJECTS.format(3000), "", ""),
     ("create", CREATE, "", "destroy"),
     ("clone by copy", COPY, "", "destroy"),
     ("snapshot", SNAPSHOT, "", "snapshot_destroy"),
