@@ -2,29 +2,84 @@
 /* What a C program pays liblxc for each operation: the floor of the benchmarks.
  *
  * "floor LXCPATH RUNNING STOPPED", the last two being names of containers, says which
- * liblxc it has, then answers every line "COUNT OPERATION" with the seconds that one
- * of COUNT such operations took. */
+ * liblxc it has, then answers every line "COUNT OPERATION [ARGUMENT...]" with the
+ * seconds that one of COUNT such operations took. */
 
+#define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <lxc/attach_options.h>
 #include <lxc/lxccontainer.h>
+#include <pthread.h>
+#include <spawn.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
+
+#define MANY 16
+
+extern char **environ;
 
 static const char *path;
 static struct lxc_container *running, *stopped;
+static char other_name[256]; /* of the container that comes and goes */
+static char **arguments;     /* of the operation, NULL at the end */
+static char *memory;         /* that is in use */
+static size_t size;
+static posix_spawn_file_actions_t silence;
+
+/* --- Of the machine ----------------------------------------------------------- */
+
+/* A program, silently: what a lxc-* command costs. */
+static bool
+run(void)
+{
+    pid_t pid;
+    int status;
+
+    return posix_spawnp(&pid, arguments[0], &silence, NULL, arguments, environ) == 0 &&
+           waitpid(pid, &status, 0) == pid && status == 0;
+}
+
+/* Have that many MiB of memory in use. */
+static bool
+fill(void)
+{
+    size = (size_t)atol(arguments[0]) << 20;
+    memory = malloc(size);
+    if (memory != NULL)
+        memset(memory, 'x', size);
+    return memory != NULL;
+}
 
 static bool
-attach_command(void)
+rewrite(void)
+{
+    for (size_t i = 0; i < size; i += 4096)
+        memory[i]++;
+    return true;
+}
+
+/* --- Of liblxc ---------------------------------------------------------------- */
+
+static bool
+attach_true(struct lxc_container *c)
 {
     lxc_attach_options_t options = LXC_ATTACH_OPTIONS_DEFAULT;
     const char *const argv[] = {"/bin/true", NULL};
 
-    return running->attach_run_wait(running, &options, argv[0], argv) == 0;
+    return c->attach_run_wait(c, &options, argv[0], argv) == 0;
+}
+
+static bool
+attach_command(void)
+{
+    return attach_true(running);
 }
 
 static int
@@ -54,7 +109,108 @@ start(void)
 static bool
 stop(void)
 {
+    return stopped->stop(stopped);
+}
+
+static bool
+stop_and_wait(void)
+{
     return stopped->stop(stopped) && stopped->wait(stopped, "STOPPED", 10);
+}
+
+/* Open the container that comes and goes, call that, and let go of it. */
+static bool
+with_other(bool (*call)(struct lxc_container *c))
+{
+    struct lxc_container *c = lxc_container_new(other_name, path);
+    const bool ok = c != NULL && call(c);
+
+    if (c != NULL)
+        lxc_container_put(c);
+    return ok;
+}
+
+static bool
+create_busybox(struct lxc_container *c)
+{
+    return c->create(c, "busybox", NULL, NULL, LXC_CREATE_QUIET, NULL);
+}
+
+static bool
+create(void)
+{
+    return with_other(create_busybox);
+}
+
+static bool
+clone_as(int flags, const char *kind)
+{
+    struct lxc_container *c =
+        stopped->clone(stopped, other_name, NULL, flags, kind, NULL, 0, NULL);
+
+    return c != NULL && lxc_container_put(c) >= 0;
+}
+
+static bool
+clone_overlay(void)
+{
+    return clone_as(LXC_CLONE_SNAPSHOT, "overlay");
+}
+
+static bool
+clone_copy(void)
+{
+    return clone_as(0, NULL);
+}
+
+static bool
+snapshot(void)
+{
+    return stopped->snapshot(stopped, NULL) >= 0;
+}
+
+static bool
+snapshot_destroy(void)
+{
+    return stopped->snapshot_destroy(stopped, "snap0");
+}
+
+static bool
+rename_it(struct lxc_container *c)
+{
+    char name[sizeof(other_name) + 4];
+
+    snprintf(name, sizeof(name), "%s-new", other_name);
+    return c->rename(c, name);
+}
+
+static bool
+rename_other(void)
+{
+    return with_other(rename_it);
+}
+
+static bool
+destroy_it(struct lxc_container *c)
+{
+    return c->destroy(c);
+}
+
+static bool
+destroy(void)
+{
+    return with_other(destroy_it);
+}
+
+static bool
+destroy_renamed(void)
+{
+    const size_t length = strlen(other_name);
+
+    strcpy(other_name + length, "-new");
+    const bool ok = destroy();
+    other_name[length] = '\0';
+    return ok;
 }
 
 static bool
@@ -86,12 +242,85 @@ free_all(char **strings)
 }
 
 static bool
-get_ips(void)
+has_ips(struct lxc_container *c)
 {
-    char **ips = running->get_ips(running, NULL, NULL, 0);
+    char **ips = c->get_ips(c, NULL, NULL, 0);
     const bool ok = ips != NULL;
 
     free_all(ips);
+    return ok;
+}
+
+static bool
+get_ips(void)
+{
+    return has_ips(running);
+}
+
+/* Until the container on the bridge has an address, which another process starts. */
+static bool
+await_address(void)
+{
+    char name[512];
+
+    snprintf(name, sizeof(name), "%s-bridged", stopped->name);
+    struct lxc_container *c = lxc_container_new(name, path);
+    for (int i = 0; i < 20000 && !has_ips(c); i++)
+        usleep(500);
+    const bool ok = has_ips(c);
+    lxc_container_put(c);
+    return ok;
+}
+
+static bool
+stop_bridged(void)
+{
+    char name[512];
+
+    snprintf(name, sizeof(name), "%s-bridged", stopped->name);
+    struct lxc_container *c = lxc_container_new(name, path);
+    const bool ok = c != NULL && c->stop(c) && c->wait(c, "STOPPED", 10);
+    lxc_container_put(c);
+    return ok;
+}
+
+/* One of the many containers, from start to stop. */
+static void *
+life(void *number)
+{
+    char name[512], there[4096];
+    bool ok;
+
+    snprintf(name, sizeof(name), "%s-%d", stopped->name, (int)(intptr_t)number);
+    snprintf(there, sizeof(there), "%s-many", path);
+    struct lxc_container *c = lxc_container_new(name, there);
+    ok = c != NULL && c->start(c, 0, NULL) && attach_true(c) && has_ips(c) &&
+         c->stop(c) && c->wait(c, "STOPPED", 10);
+    lxc_container_put(c);
+    return ok ? number : (void *)(intptr_t)-1;
+}
+
+static bool
+in_turn(void)
+{
+    for (intptr_t i = 0; i < MANY; i++)
+        if (life((void *)i) != (void *)i)
+            return false;
+    return true;
+}
+
+static bool
+at_once(void)
+{
+    pthread_t threads[MANY];
+    void *result;
+    bool ok = true;
+
+    for (intptr_t i = 0; i < MANY; i++)
+        if (pthread_create(&threads[i], NULL, life, (void *)i) != 0)
+            return false;
+    for (intptr_t i = 0; i < MANY; i++)
+        ok = pthread_join(threads[i], &result) == 0 && result == (void *)i && ok;
     return ok;
 }
 
@@ -181,6 +410,22 @@ static const struct {
     OPERATION(attach_function),
     OPERATION(start),
     OPERATION(stop),
+    OPERATION(stop_and_wait),
+    OPERATION(create),
+    OPERATION(clone_overlay),
+    OPERATION(clone_copy),
+    OPERATION(snapshot),
+    OPERATION(snapshot_destroy),
+    OPERATION(rename_other),
+    OPERATION(destroy),
+    OPERATION(destroy_renamed),
+    OPERATION(await_address),
+    OPERATION(stop_bridged),
+    OPERATION(in_turn),
+    OPERATION(at_once),
+    OPERATION(run),
+    OPERATION(fill),
+    OPERATION(rewrite),
     OPERATION(container),
     OPERATION(state),
     OPERATION(is_running),
@@ -224,11 +469,23 @@ measure(const char *name, int count)
     return false;
 }
 
+/* Split a line at its spaces: count, operation, arguments. */
+static char **
+split(char *line)
+{
+    static char *words[66];
+    size_t n = 0;
+
+    for (char *word = strtok(line, " \n"); word && n < 65; word = strtok(NULL, " \n"))
+        words[n++] = word;
+    words[n] = NULL;
+    return n >= 2 ? words : NULL;
+}
+
 int
 main(int argc, char **argv)
 {
-    char name[64];
-    int count;
+    char line[4096], **words;
 
     if (argc != 4) {
         fprintf(stderr, "usage: floor LXCPATH RUNNING STOPPED\n");
@@ -241,12 +498,21 @@ main(int argc, char **argv)
         fprintf(stderr, "floor: no containers in %s\n", path);
         return EXIT_FAILURE;
     }
+    snprintf(other_name, sizeof(other_name) - sizeof("-new"), "%s-other", argv[3]);
+    posix_spawn_file_actions_init(&silence);
+    for (int fd = 0; fd < 3; fd++)
+        posix_spawn_file_actions_addopen(&silence, fd, "/dev/null", O_RDWR, 0);
     setvbuf(stdout, NULL, _IOLBF, 0);
     printf("%s\n", lxc_get_version());
-    while (scanf("%d %63s", &count, name) == 2)
-        if (!measure(name, count)) {
-            fprintf(stderr, "floor: %s failed\n", name);
+    while (fgets(line, sizeof(line), stdin) != NULL) {
+        words = split(line);
+        if (words == NULL)
+            return EXIT_FAILURE;
+        arguments = words + 2;
+        if (!measure(words[1], atoi(words[0]))) {
+            fprintf(stderr, "floor: %s failed\n", words[1]);
             return EXIT_FAILURE;
         }
+    }
     return EXIT_SUCCESS;
 }

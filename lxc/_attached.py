@@ -25,13 +25,18 @@ FAILED = 255
 def prepare() -> Callable[[Callable[..., object], tuple[object, ...]], int]:
     """Flush the standard streams, lest the child write their buffers again."""
     flush()
-    return run
+    known = b"".join(b"%b=%b\0" % pair for pair in os.environb.items())
+    return lambda function, arguments: run(known, function, arguments)
 
 
-def run(function: Callable[..., object], arguments: tuple[object, ...]) -> int:
+def run(
+    known: bytes,
+    function: Callable[..., object],
+    arguments: tuple[object, ...],
+) -> int:
     """Call the function in the attached process; return its exit status."""
     try:
-        adopt_environment()
+        adopt_environment(known)
         return exit_status(function(*arguments))
     except SystemExit as error:
         return status_of_exit(error.code)
@@ -73,19 +78,21 @@ def report() -> None:
             traceback.print_exception(*error)
 
 
-def adopt_environment() -> None:
-    """Make os.environ what the environment is that liblxc made for this process."""
-    variables = dict(
-        entry.split("=", 1) for entry in _lxc._environment() if "=" in entry[1:]
-    )
-    for name in set(os.environ) - set(variables):
-        del os.environ[name]
-    for name, value in variables.items():
-        if os.environ.get(name) != value:
+def adopt_environment(known: bytes) -> None:
+    """Make os.environ, of which this is known, what liblxc made for this process."""
+    new, gone = _lxc._environment(known)
+    for entry in gone:
+        os.environ.pop(entry.partition("=")[0], None)
+    for entry in new:
+        name, separator, value = entry.partition("=")
+        if name and separator:
             os.environ[name] = value
 
 
 def flush() -> None:
+    # Plain, as little as can be: each page that the child touches is copied first.
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
+        try:  # noqa: SIM105
             stream.flush()
+        except Exception:
+            pass

@@ -1716,21 +1716,43 @@ module__reason(PyObject *module, PyObject *ignored)
 
 extern char **environ;
 
-/* What the process's environment is, which need not be what os.environ says. */
-static PyObject *
-module__environment(PyObject *module, PyObject *ignored)
+static bool
+append_text(PyObject *list, const char *value)
 {
-    PyObject *list = PyList_New(0);
+    OWNED PyObject *item = PyUnicode_DecodeFSDefault(value);
+
+    return item != NULL && PyList_Append(list, item) == 0;
+}
+
+/* What the process's environment has and is not known, and the other way round.  In C,
+ * as it is asked in a forked child: what it only reads is not copied for it. */
+static PyObject *
+module__environment(PyObject *module, PyObject *args)
+{
+    OWNED PyObject *fresh = PyList_New(0), *gone = PyList_New(0);
+    const char *known, *entry;
+    char **variable;
+    Py_ssize_t size;
 
     (void)module;
-    (void)ignored;
-    for (char **variable = environ; list != NULL && variable && *variable; variable++) {
-        OWNED PyObject *entry = PyUnicode_DecodeFSDefault(*variable);
-
-        if (entry == NULL || PyList_Append(list, entry) < 0)
-            Py_CLEAR(list);
+    if (fresh == NULL || gone == NULL ||
+        !PyArg_ParseTuple(args, "y#:_environment", &known, &size))
+        return NULL;
+    for (variable = environ; variable != NULL && *variable != NULL; variable++) {
+        for (entry = known; entry < known + size; entry += strlen(entry) + 1)
+            if (strcmp(entry, *variable) == 0)
+                break;
+        if (entry >= known + size && !append_text(fresh, *variable))
+            return NULL;
     }
-    return list;
+    for (entry = known; entry < known + size; entry += strlen(entry) + 1) {
+        for (variable = environ; variable != NULL && *variable != NULL; variable++)
+            if (strcmp(entry, *variable) == 0)
+                break;
+        if ((variable == NULL || *variable == NULL) && !append_text(gone, entry))
+            return NULL;
+    }
+    return PyTuple_Pack(2, fresh, gone);
 }
 
 /* --- Tables ------------------------------------------------------------------- */
@@ -1928,8 +1950,10 @@ static PyMethodDef module_functions[] = {
      METH_VARARGS | METH_KEYWORDS,
      "list_containers($module, /, active=True, defined=True, config_path=None)\n--\n\n"
      "Return the names of containers.  Wraps list_all_containers and its like."},
-    {"_environment", module__environment, METH_NOARGS,
-     "_environment($module, /)\n--\n\nReturn the process's environment, NAME=VALUE each."},
+    {"_environment", module__environment, METH_VARARGS,
+     "_environment($module, known, /)\n--\n\n"
+     "Return what the process's environment has and is not known, and what is known and "
+     "not there: two lists of NAME=VALUE.  Those known are bytes, a NUL after each."},
     {"_launcher", (PyCFunction)(void (*)(void))module__launcher,
      METH_VARARGS | METH_KEYWORDS,
      "_launcher($module, /, heap=...)\n--\n\n"

@@ -8,10 +8,9 @@
  *
  * Neither the calling thread does that nor one of its own.  A thread that has gone in
  * may find no way back, out of memory or without the capabilities that another thread
- * has dropped in the meantime; one that is being made while another thread forks is
- * in that child's list of threads but never runs there, and setuid() in the child waits
- * for it for ever.  So a child is made as posix_spawn() makes one: it shares memory and
- * descriptors, which costs the same at any heap size, and never comes back.
+ * has dropped in the meantime; and one of its own would be seen by whatever the program
+ * does with all its threads.  So a child is made as posix_spawn() makes one: it shares
+ * memory and descriptors, which costs the same at any heap size, and never comes back.
  */
 #include "_lxc.h"
 
