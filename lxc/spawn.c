@@ -177,9 +177,9 @@ journal_note(Container *self, char what, const char *key, const char *value)
 static char program[PATH_MAX];
 
 /* From this many bytes of its own memory on, a process does better with the launcher.
- * benchmarks/ has both take the same at 14 MiB where the other way is a forked child
- * (start(), and attach_wait() with threads), and at 27 MiB where it is the process: in
- * between, at 21 MiB, such a call takes 3.7 ms for 3.2, and another 4.0 ms for 4.8. */
+ * benchmarks/ has both take the same at 10 MiB where the other way is a forked child
+ * (start(), and attach_wait() with threads), and at 24 MiB where it is the process: in
+ * between, at 21 MiB, such a call takes 3.3 ms for 3.1, and another 3.6 ms for 4.3. */
 static long worth_while = 16L << 20;
 
 bool
