@@ -490,13 +490,14 @@ def test_a_start_that_fails_says_why(stopped: lxc.Container, either: int) -> Non
     assert "no-such-br" in stopped.last_error.reason
 
 
-@pytest.mark.skipif(
-    LIBLXC < (5, 0), reason="liblxc 4 runs a command that joins no namespaces"
-)
 def test_a_command_that_cannot_be_attached_says_why(shared: lxc.Container) -> None:
     with heap(ALWAYS):
         command = (lxc.attach_run_command, ["true"])
-        assert shared.attach_wait(*command, namespaces=0) == -1
+        status = shared.attach_wait(*command, namespaces=0)
+    if LIBLXC < (5, 0):  # it attaches a command that joins no namespaces
+        assert status == 0
+        return
+    assert status == -1
     assert shared.last_error is not None
     assert "amespace" in shared.last_error.reason
 
