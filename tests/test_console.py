@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import termios
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -43,6 +44,8 @@ def without_tty(make: Callable[..., lxc.Container]) -> lxc.Container:
 def leave(program: Program, keys: bytes = b"\x01q") -> list[Any]:
     """Leave the console with its escape sequence."""
     program.expect(CONNECTED)
+    # Which is said before the terminal is raw: what is typed until then is lost.
+    wait_until(lambda: not termios.tcgetattr(program.ptx)[3] & termios.ICANON)
     program.type(keys)
     found: list[Any] = program.next()
     program.finish()
