@@ -34,6 +34,13 @@ VETH = (
     "lxc.net.0.ipv4.address = 192.0.2.7/24\n"
     "lxc.net.0.ipv6.address = 2001:db8::7/64\n"
 )
+EMPTY = "lxc.net.0.type = empty\n"
+BRIDGED = (
+    "lxc.net.0.type = veth\n"
+    f"lxc.net.0.link = {BRIDGE}\n"
+    "lxc.net.0.flags = up\n"
+    f"lxc.net.0.hwaddr = {HARDWARE_ADDRESS}\n"
+)
 
 
 class User(NamedTuple):
@@ -255,15 +262,6 @@ def laboratory(peer: str, ours: str) -> Iterator[Lab]:
                 define(f"{path}-{number}", number)
             stack.callback(ignore_signals)  # nothing may stop the cleaning up
             yield lab
-
-
-EMPTY = "lxc.net.0.type = empty\n"
-BRIDGED = (
-    "lxc.net.0.type = veth\n"
-    f"lxc.net.0.link = {BRIDGE}\n"
-    "lxc.net.0.flags = up\n"
-    f"lxc.net.0.hwaddr = {HARDWARE_ADDRESS}\n"
-)
 
 
 def ignore_signals() -> None:

@@ -7,6 +7,7 @@
 #     unpack_chroot SUITE DIRECTORY [PACKAGE...]    a fresh root with these packages
 #     unpack_to_test SUITE DIRECTORY                one in which the tests run
 #     take_liblxc_from SUITE DIRECTORY              put that suite's liblxc into it
+#     names_of LIBRARY                              C source of a stand-in to link with
 #     in_network DIRECTORY COMMAND...               run it there; apt and pip work
 #     in_chroot DIRECTORY v2|hybrid COMMAND...      run it there; containers work
 #     remove_chroot DIRECTORY
@@ -112,6 +113,13 @@ take_liblxc_from() {
         apt-get -qq purge -y lxc liblxc1 >/dev/null
         apt-get -qq install -y --no-install-recommends "liblxc1/$1" "lxc/$1" >/dev/null
         ' sh "$1" </dev/null 2>&1
+}
+
+# Print C source for a library with the names of the library $1, which is what a linker
+# reads of one: it need not be one that this machine, or its linker, could use.
+names_of() {
+    nm -D --defined-only "$1" |
+        awk '{ print ($2 == "T" ? "void " $3 "(void) {}" : "int " $3 ";") }'
 }
 
 # Remove a root, and what a run in it that was killed has left in the cgroups.

@@ -1724,34 +1724,45 @@ append_text(PyObject *list, const char *value)
     return item != NULL && PyList_Append(list, item) == 0;
 }
 
+/* Of entries with a NUL after each. */
+static bool
+is_among(const char *entries, Py_ssize_t size, const char *wanted)
+{
+    for (const char *entry = entries; entry < entries + size;
+         entry += strlen(entry) + 1)
+        if (strcmp(entry, wanted) == 0)
+            return true;
+    return false;
+}
+
+static bool
+is_in_environment(const char *wanted)
+{
+    for (char **variable = environ; variable != NULL && *variable != NULL; variable++)
+        if (strcmp(*variable, wanted) == 0)
+            return true;
+    return false;
+}
+
 /* What the process's environment has and is not known, and the other way round.  In C,
  * as it is asked in a forked child: what it only reads is not copied for it. */
 static PyObject *
 module__environment(PyObject *module, PyObject *args)
 {
     OWNED PyObject *fresh = PyList_New(0), *gone = PyList_New(0);
-    const char *known, *entry;
-    char **variable;
+    const char *known;
     Py_ssize_t size;
 
     (void)module;
     if (fresh == NULL || gone == NULL ||
         !PyArg_ParseTuple(args, "y#:_environment", &known, &size))
         return NULL;
-    for (variable = environ; variable != NULL && *variable != NULL; variable++) {
-        for (entry = known; entry < known + size; entry += strlen(entry) + 1)
-            if (strcmp(entry, *variable) == 0)
-                break;
-        if (entry >= known + size && !append_text(fresh, *variable))
+    for (char **variable = environ; variable != NULL && *variable != NULL; variable++)
+        if (!is_among(known, size, *variable) && !append_text(fresh, *variable))
             return NULL;
-    }
-    for (entry = known; entry < known + size; entry += strlen(entry) + 1) {
-        for (variable = environ; variable != NULL && *variable != NULL; variable++)
-            if (strcmp(entry, *variable) == 0)
-                break;
-        if ((variable == NULL || *variable == NULL) && !append_text(gone, entry))
+    for (const char *entry = known; entry < known + size; entry += strlen(entry) + 1)
+        if (!is_in_environment(entry) && !append_text(gone, entry))
             return NULL;
-    }
     return PyTuple_Pack(2, fresh, gone);
 }
 

@@ -320,7 +320,6 @@ LISTS = {
     "lxc.prlimit.nofile": ["1", "2"],
     "lxc.sysctl.a": ["1", "2"],
     "lxc.proc.oom_score_adj": ["1", "2"],
-    "lxc.cgroup.pids.max": ["1", "2"],
     "lxc.cgroup2.pids.max": ["1", "2"],
     "lxc.environment": ["A=1", "A=2"],
     "lxc.hook.pre-start": ["/a", "/b"],
@@ -331,6 +330,8 @@ LISTS = {
     "lxc.namespace.share.net": ["a", "b"],
     "lxc.net.0.ipv4.address": ["192.0.2.1/24", "192.0.2.2/24"],
 }
+if LIBLXC < (7, 0):
+    LISTS["lxc.cgroup.pids.max"] = ["1", "2"]
 
 
 @pytest.mark.parametrize("key", LISTS)
@@ -344,8 +345,6 @@ key, path, *values = sys.argv[1:]
 open(f"{path}/file", "w").write(f"{key} = {values[0]}\\n")
 c = lxc.Container("c", path)
 c.set_config_item("lxc.net.0.type", "veth")
-if key not in c.get_keys() and not c.append_config_item(key, values[0]):
-    sys.exit()  # not in this release
 seen = set()
 for _ in range(20):
     for value in (values[0], values[1], ":none:", values, [*values, ":none:"]):
