@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -85,10 +86,10 @@ def check_features(container: Container, raw: Any, features: Any) -> int:
 def port(given: Any) -> str | None:
     if given is None:
         return None
-    number = int(given)
-    if not 0 < number < 1 << 16:
+    text = os.fsdecode(given) if isinstance(given, (str, bytes)) else str(given)
+    if not re.fullmatch("[0-9]{1,5}", text) or not 0 < int(text) < 1 << 16:
         raise ValueError(f"pageserver_port: {given!r} is no port")
-    return str(number)
+    return text
 
 
 def why_no_criu() -> str | None:
