@@ -316,8 +316,10 @@ def test_attached_program_has_its_groups(
 def test_attached_function_has_its_groups(shared: lxc.Container) -> None:
     if not lxc.features()["groups"]:
         return
-    found = attach(shared, lambda: print(os.getgroups()), groups=[5, 7])
-    assert found.out == "[5, 7]\n"
+    found = attach(
+        shared, lambda: os.write(1, repr(os.getgroups()).encode()) and 0, groups=[5, 7]
+    )
+    assert found.out == "[5, 7]"
 
 
 def test_lsm_label_needs_its_liblxc(shared: lxc.Container) -> None:
@@ -718,8 +720,10 @@ def test_the_raw_layer_refuses_a_migration_to_nowhere(tmp_path: Path) -> None:
 
 
 def test_detach_interface_renames(running: lxc.Container) -> None:
-    one, other = f"cd{os.getpid() % 10**6}", f"ce{os.getpid() % 10**6}"
-    subprocess.run(["ip", "link", "add", one, "type", "dummy"], check=True)
+    one, other, peer = (f"{x}{os.getpid() % 10**6}" for x in ("cd", "ce", "cf"))
+    subprocess.run(
+        ["ip", "link", "add", one, "type", "veth", "peer", "name", peer], check=True
+    )
     try:
         assert running.attach_interface(one, "inside") is True
         assert "inside" in running.get_interfaces()
