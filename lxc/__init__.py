@@ -263,8 +263,7 @@ class Container(_lxc.Container):
             raise LXCError(operation, self.name, reason or find_reason(self, operation))
 
     def _own(self, operation: str, call: Callable[[], T]) -> T:
-        """What a call gives, such as a descriptor that the caller owns, or LXCOSError.
-        """
+        """What a call gives, often a descriptor of the caller's own; or LXCOSError."""
         try:
             return call()
         except OSError as error:
@@ -797,10 +796,11 @@ class Container(_lxc.Container):
         files, by default this process's.
 
         groups are the numbers of its supplementary groups, by default none, and
-        lsm_label the AppArmor profile or SELinux context that it gets: both add their
-        flag, and need liblxc 4.0.7 (NotImplementedError).  With LXC_ATTACH_TERMINAL the
-        program has a terminal of its own, connected to this process's; log_fd, a
-        descriptor or file, gets a copy of what is printed there.
+        lsm_label the AppArmor profile or SELinux context that it gets, if the host has
+        one of these: both add their flag, and need liblxc 4.0.7 (NotImplementedError).
+        With LXC_ATTACH_TERMINAL the program has a terminal of its own, connected to
+        this process's; log_fd, a descriptor or file, gets a copy of what is printed
+        there.
 
         With stdin on a terminal Ctrl-C is the program's; if it dies of that,
         KeyboardInterrupt follows.  Else KeyboardInterrupt ends the program, which has
@@ -1151,9 +1151,8 @@ class Container(_lxc.Container):
         if not read and not clear:
             raise ValueError("console_log has nothing to do: read, clear, or both")
         return self._own(
-            "console_log", lambda: super(Container, self).console_log(
-                clear, read, read_max
-            )
+            "console_log",
+            lambda: super(Container, self).console_log(clear, read, read_max),
         )
 
     # --- Mounts and migration ---------------------------------------------------------

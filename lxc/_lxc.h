@@ -228,7 +228,7 @@ int text(PyObject *arg, void *result);
 int optional_text(PyObject *arg, void *result); /* None is the default: NULL */
 int optional_int(PyObject *arg, void *result);  /* None leaves the default */
 int optional_bool(PyObject *arg, void *result);
-int optional_size(PyObject *arg, void *result); /* an unsigned long long */
+int optional_size(PyObject *arg, void *result);    /* an unsigned long long */
 int optional_lxcpath(PyObject *arg, void *result); /* absolute and normal */
 
 /* What is wrong with a name of a container or snapshot, NULL if nothing is. */

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Checkpoints, which criu makes and restores: what is asked of it, and why it failed."""
+"""Checkpoints, which criu makes and restores: what is asked of it, and why it fails."""
 
 from __future__ import annotations
 
@@ -37,9 +37,8 @@ def migrate(
 ) -> int:
     """Container.migrate(); raw is the object as the extension's class sees it."""
     if cmd not in COMMANDS:
-        raise ValueError(
-            f"{cmd!r} is no command of migrate: give one of {', '.join(COMMANDS.values())}"
-        )
+        known = ", ".join(COMMANDS.values())
+        raise ValueError(f"{cmd!r} is no command of migrate: give one of {known}")
     if cmd == _lxc.MIGRATE_FEATURE_CHECK:
         return check_features(container, raw, options["features_to_check"])
     if directory is None:
@@ -76,9 +75,10 @@ def check_features(container: Container, raw: Any, features: Any) -> int:
     found = 0
     for bit in range(features.bit_length()):
         feature = features & 1 << bit
-        if feature and raw.migrate(
-            _lxc.MIGRATE_FEATURE_CHECK, features_to_check=feature
-        )[0]:
+        if (
+            feature
+            and raw.migrate(_lxc.MIGRATE_FEATURE_CHECK, features_to_check=feature)[0]
+        ):
             found |= feature
     return found
 

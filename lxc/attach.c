@@ -497,13 +497,14 @@ ignores_children(void)
  *   - the GIL is held for the whole call, which other threads have to wait for, longer
  *     than for one fork.  A Python function needs it to be held in any case;
  *   - liblxc loses its own children where SIGCHLD is ignored;
- *   - with LXC_ATTACH_TERMINAL the call returns when the program ends. */
+ *   - with LXC_ATTACH_TERMINAL the call returns when the program ends;
+ *   - a failed call may or may not have freed the label: see attach_now(). */
 static bool
 goes_to_a_child(const struct held *held, const struct call *call)
 {
     return geteuid() != 0 || has_unsaved(held) || ignores_children() ||
            (call->attach.options.attach_flags & LXC_ATTACH_TERMINAL) ||
-           (call->kind != FUNCTION && is_threaded());
+           call->attach.lsm_label != NULL || (call->kind != FUNCTION && is_threaded());
 }
 
 static void

@@ -75,10 +75,9 @@ Container_mount(PyObject *self, PyObject *args, PyObject *kwargs)
     OWNED PyObject *source = NULL, *target = NULL, *type = NULL, *data = NULL;
     struct mount mount = {0};
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&O&|O&O&O&:mount", names,
-                                     optional_text, &source, text, &target,
-                                     optional_text, &type, flags, &mount.flags,
-                                     optional_text, &data))
+    if (!PyArg_ParseTupleAndKeywords(
+            args, kwargs, "O&O&|O&O&O&:mount", names, optional_text, &source, text,
+            &target, optional_text, &type, flags, &mount.flags, optional_text, &data))
         return NULL;
     mount.source = c_str(source);
     mount.target = c_str(target);

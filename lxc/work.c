@@ -258,6 +258,10 @@ attach_now(struct lxc_container *c, struct attach *attach, int (*run)(void *),
            void *payload, pid_t *pid)
 {
     char *label = attach->lsm_label != NULL ? strdup(attach->lsm_label) : NULL;
+    /* Where the host has no security module, liblxc takes 0 for the descriptor that the
+     * label is written to, and closes it. */
+    const int flags = label != NULL ? fcntl(STDIN_FILENO, F_GETFD) : -1;
+    const int copy = flags >= 0 ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) : -1;
     int result;
 
 #if KNOWS_GROUPS
@@ -266,6 +270,11 @@ attach_now(struct lxc_container *c, struct attach *attach, int (*run)(void *),
     attach->options.lsm_label = label;
 #endif
     result = c->attach(c, run, payload, &attach->options, pid);
+    if (copy >= 0) {
+        if (fcntl(STDIN_FILENO, F_GETFD) < 0 && dup2(copy, STDIN_FILENO) >= 0)
+            fcntl(STDIN_FILENO, F_SETFD, flags);
+        close(copy);
+    }
     /* liblxc frees it on one of its ways to fail, and does not say on which. */
     if (result >= 0)
         free(label);

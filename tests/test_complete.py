@@ -335,6 +335,25 @@ def test_lsm_label_needs_its_liblxc(shared: lxc.Container) -> None:
             shared.attach_wait(lxc.attach_run_command, ["true"], **given)
 
 
+def test_lsm_label_leaves_stdin_as_it_is(shared: lxc.Container) -> None:
+    """Without a security module liblxc closes descriptor 0 of its caller."""
+    if not lxc.features()["lsm_label"]:
+        return
+    program = """
+    before = [os.readlink("/proc/self/fd/0"), fcntl.fcntl(0, fcntl.F_GETFD)]
+    statuses = []
+    for _ in range(3):
+        pid = c.attach(lxc.attach_run_command, ["true"], lsm_label="unconfined")
+        statuses.append(pid > 0 and os.waitpid(pid, 0)[1])
+        statuses.append(
+            c.attach_wait(lxc.attach_run_command, ["true"], lsm_label="unconfined")
+        )
+    after = [os.readlink("/proc/self/fd/0"), fcntl.fcntl(0, fcntl.F_GETFD)]
+    report([before == after, len(set(map(bool, statuses)))])
+    """
+    assert run(shared, program) == [True, 1]
+
+
 @pytest.mark.parametrize("flag", [0, lxc.LXC_ATTACH_NO_NEW_PRIVS])
 def test_no_new_privs(shared: lxc.Container, flag: int) -> None:
     found = shell(

@@ -743,9 +743,9 @@ NO_CONSTANTS = {
 
 @pytest.mark.parametrize("name", HEADERS)
 def test_every_flag_of_the_header_is_exported(name: str) -> None:
-    flags = set(
-        re.findall(r"#define ((?:LXC|FEATURE)_[A-Z]\w+)", header(name))
-    ) - set(NO_CONSTANTS)
+    flags = set(re.findall(r"#define ((?:LXC|FEATURE)_[A-Z]\w+)", header(name))) - set(
+        NO_CONSTANTS
+    )
     flags |= set(re.findall(r"^\s*(MIGRATE_\w+)", header(name), re.MULTILINE))
     assert flags
     assert not [flag for flag in flags if not hasattr(lxc, flag)]

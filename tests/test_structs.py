@@ -263,9 +263,10 @@ EMPTY = "NULL 0 zfs NULL lvm NULL NULL NULL dir NULL rbd NULL NULL NULL rest 1"
             "'thinpool': 't'}}",
             f"lvm 0 {EMPTY.replace('lvm NULL NULL NULL', 'lvm v l t')}",
         ),
-        ("bdev_specs={'lvm': {'lv': 'l'}}", f"NULL 0 {EMPTY}".replace(
-            "lvm NULL NULL NULL", "lvm NULL l NULL"
-        )),
+        (
+            "bdev_specs={'lvm': {'lv': 'l'}}",
+            f"NULL 0 {EMPTY}".replace("lvm NULL NULL NULL", "lvm NULL l NULL"),
+        ),
         (
             "bdevtype='zfs', bdev_specs={'zfs': {'zfsroot': 'tank/lxc'}}",
             f"zfs 0 {EMPTY.replace('zfs NULL', 'zfs tank/lxc')}",
@@ -378,9 +379,7 @@ def attach_notes(record: Record, options: str, before: str) -> str:
 @pytest.mark.skipif(LIBLXC < (4, 0, 7), reason="liblxc 4.0.7 has groups and lsm_label")
 def test_attach_passes_groups_and_label(record: Record, way: str) -> None:
     seen = attach_notes(record, "groups=(7, 5, 2**32 - 2), lsm_label='some'", WAYS[way])
-    flags = (
-        lxc.LXC_ATTACH_DEFAULT | lxc.LXC_ATTACH_SETGROUPS | lxc.LXC_ATTACH_LSM_LABEL
-    )
+    flags = lxc.LXC_ATTACH_DEFAULT | lxc.LXC_ATTACH_SETGROUPS | lxc.LXC_ATTACH_LSM_LABEL
     assert seen == f"attach flags {flags:x} log 0 - label some groups 3 7 5 4294967294"
 
 
