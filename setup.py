@@ -290,6 +290,8 @@ setup(
                 "lxc/features.c",
                 "lxc/listing.c",
                 "lxc/lock.c",
+                "lxc/migrate.c",
+                "lxc/mount.c",
                 "lxc/process.c",
                 "lxc/request.c",
                 "lxc/spawn.c",

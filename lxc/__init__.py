@@ -39,6 +39,8 @@ from ._lxc import (
     CLONE_NEWPID,
     CLONE_NEWUSER,
     CLONE_NEWUTS,
+    FEATURE_LAZY_PAGES,
+    FEATURE_MEM_TRACK,
     LXC_ATTACH_CLEAR_ENV,
     LXC_ATTACH_DEFAULT,
     LXC_ATTACH_DROP_CAPABILITIES,
@@ -58,8 +60,14 @@ from ._lxc import (
     LXC_CLONE_MAYBE_SNAPSHOT,
     LXC_CLONE_SNAPSHOT,
     LXC_CREATE_QUIET,
+    MIGRATE_DUMP,
+    MIGRATE_FEATURE_CHECK,
+    MIGRATE_PRE_DUMP,
+    MIGRATE_RESTORE,
     features,
     get_global_config_item,
+    get_wait_states,
+    has_api_extension,
 )
 from .errors import Frozen, LXCError, LXCOSError, NotRunning, find_reason
 from .network import ContainerNetwork, ContainerNetworkList
@@ -69,7 +77,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio.subprocess
     import subprocess
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any, Literal, Protocol, TypeVar, Union
 
     from .process import Command, Environment, Word
@@ -89,6 +97,8 @@ __all__ = [
     "CLONE_NEWPID",
     "CLONE_NEWUSER",
     "CLONE_NEWUTS",
+    "FEATURE_LAZY_PAGES",
+    "FEATURE_MEM_TRACK",
     "LXC_ATTACH_CLEAR_ENV",
     "LXC_ATTACH_DEFAULT",
     "LXC_ATTACH_DROP_CAPABILITIES",
@@ -108,6 +118,10 @@ __all__ = [
     "LXC_CLONE_MAYBE_SNAPSHOT",
     "LXC_CLONE_SNAPSHOT",
     "LXC_CREATE_QUIET",
+    "MIGRATE_DUMP",
+    "MIGRATE_FEATURE_CHECK",
+    "MIGRATE_PRE_DUMP",
+    "MIGRATE_RESTORE",
     "Container",
     "ContainerNetwork",
     "ContainerNetworkList",
@@ -118,9 +132,12 @@ __all__ = [
     "arch_to_personality",
     "attach_run_command",
     "attach_run_shell",
+    "config_item_is_supported",
     "default_config_path",
     "features",
     "get_global_config_item",
+    "get_wait_states",
+    "has_api_extension",
     "list_containers",
     "version",
 ]
@@ -160,6 +177,19 @@ def arch_to_personality(arch: Text) -> int:
     KeyError for a name that liblxc does not know.
     """
     return _lxc.arch_to_personality(arch)
+
+
+def config_item_is_supported(key: Text) -> bool:
+    """Whether liblxc knows a configuration item, by its full name.
+
+    True for "lxc.net" and for "lxc.net.0.type" and "lxc.cgroup2.memory.max", which are
+    not in liblxc's own table, but can be set.  Wraps lxc_config_item_is_supported.
+    """
+    if _lxc.config_item_is_supported(key):
+        return True
+    from ._items import can_be_set
+
+    return can_be_set(os.fsdecode(key))
 
 
 def attach_run_command(cmd: Text | list[Any] | tuple[Any, list[Any]]) -> int:
@@ -223,8 +253,17 @@ class Container(_lxc.Container):
             )
         return result
 
-    def _own(self, operation: str, call: Callable[[], int]) -> int:
-        """A descriptor that the caller owns, or an LXCOSError."""
+    def _must(
+        self, operation: str, ok: bool, look: Callable[[], str | None] | None = None
+    ) -> None:
+        """Raise for what was not done; look may find a reason that liblxc has not."""
+        if not ok:
+            said = _lxc._reason()  # what look asks the container forgets it
+            reason = (look() if look else None) or said
+            raise LXCError(operation, self.name, reason or find_reason(self, operation))
+
+    def _own(self, operation: str, call: Callable[[], T]) -> T:
+        """What a call gives, often a descriptor of the caller's own; or LXCOSError."""
         try:
             return call()
         except OSError as error:
@@ -255,12 +294,15 @@ class Container(_lxc.Container):
             "attach_interface", super().attach_interface(src_ifname, dst_ifname)
         )
 
-    def detach_interface(self, ifname: Text) -> bool:
-        """Move the container's interface ifname to the host; return whether it was.
+    def detach_interface(self, ifname: Text, dst_ifname: Text | None = None) -> bool:
+        """Move the container's interface ifname to the host, as dst_ifname.
 
+        By default it keeps its name.  Return whether that was done.
         Wraps lxc_container.detach_interface.
         """
-        return self._note("detach_interface", super().detach_interface(ifname))
+        return self._note(
+            "detach_interface", super().detach_interface(ifname, dst_ifname)
+        )
 
     def add_device_net(self, name: str, destname: str | None = None) -> bool:
         """Move the host's interface into the running container, as destname.
@@ -459,14 +501,24 @@ class Container(_lxc.Container):
         flags: int | None = 0,
         args: Mapping[str, object] | Sequence[Text] | None = (),
         bdevtype: Text | None = None,
-        fssize: int | None = 0,
+        fssize: int | str | None = 0,
+        bdev_specs: Mapping[str, Any] | None = None,
     ) -> bool:
         """Make the container's root filesystem with a template.
 
         template is a name such as "busybox" or the absolute path of a program, and args
         are its arguments: a mapping {"dist": "debian"} stands for --dist debian.
-        flags is 0 or LXC_CREATE_QUIET, bdevtype the kind of storage and fssize its size
-        in bytes.  Without a template only the configuration is written.
+        flags is 0 or LXC_CREATE_QUIET, bdevtype the kind of storage, such as "dir",
+        "lvm", "loop" or "zfs", and fssize its size, in bytes or as text: "2G".  Without
+        a template only the configuration is written.
+
+        bdev_specs says more of the storage; all that it lacks has a default:
+        {"fstype": "ext4", "fssize": "2G", "dir": "/srv/root",
+        "lvm": {"vg": "lxc", "lv": "web", "thinpool": "pool"},
+        "zfs": {"zfsroot": "tank/lxc"},
+        "rbd": {"rbdname": "web", "rbdpool": "lxc", "rbduser": "admin"}}, where rbduser
+        needs liblxc 6.0.6 (NotImplementedError).
+
         Return whether it was made; a failure leaves what was there before.
         The template runs in a child.  Wraps lxc_container.create.
         """
@@ -474,7 +526,16 @@ class Container(_lxc.Container):
 
         return self._note(
             "create",
-            create(self, super(), template or None, flags, args, bdevtype, fssize),
+            create(
+                self,
+                super(),
+                template or None,
+                flags,
+                args,
+                bdevtype,
+                fssize,
+                bdev_specs,
+            ),
         )
 
     def destroy(self) -> bool:
@@ -487,6 +548,16 @@ class Container(_lxc.Container):
             return False
         self.clear_config()
         return True
+
+    def destroy_with_snapshots(self) -> None:  # type: ignore[override]
+        """Remove the stopped container and its snapshots from disk.
+
+        As destroy() does where it has none.  LXCError if it is not defined or is
+        running, or if something that was cloned as a layer over it needs it.
+        Wraps lxc_container.destroy_with_snapshots.
+        """
+        self._must("destroy_with_snapshots", super().destroy_with_snapshots())
+        self.clear_config()
 
     def clone(  # type: ignore[override]  # the raw call returns whether it worked
         self,
@@ -559,6 +630,13 @@ class Container(_lxc.Container):
         """
         return self._note("snapshot_destroy", super().snapshot_destroy(name))
 
+    def snapshot_destroy_all(self) -> None:  # type: ignore[override]
+        """Remove all snapshots, if there are any; LXCError if that fails.
+
+        Wraps lxc_container.snapshot_destroy_all.
+        """
+        self._must("snapshot_destroy_all", super().snapshot_destroy_all())
+
     # --- Running ----------------------------------------------------------------------
 
     def start(
@@ -600,6 +678,15 @@ class Container(_lxc.Container):
         """Ask init to reboot; False when stopped.  Wraps lxc_container.reboot."""
         return self._note("reboot", super().reboot())
 
+    def reboot2(self, timeout: float | None = -1) -> None:  # type: ignore[override]
+        """Ask init to reboot, and wait for at most timeout seconds (-1: for ever).
+
+        It has rebooted when it has another init, and runs; timeout=0 does not wait.
+        LXCError when it is not running, when time is up, or when it stops instead.
+        Ctrl-C interrupts.  Wraps lxc_container.reboot2.
+        """
+        self._must("reboot2", super().reboot2(timeout))
+
     def freeze(self) -> bool:
         """Freeze all processes of the container; False when stopped.
 
@@ -640,6 +727,9 @@ class Container(_lxc.Container):
         stdin: Stream = None,
         stdout: Stream = None,
         stderr: Stream = None,
+        log_fd: Stream = None,
+        lsm_label: Text | None = None,
+        groups: Iterable[int] | None = None,
     ) -> int:
         """Run something inside, as attach_wait() does, and do not wait for it.
 
@@ -662,6 +752,9 @@ class Container(_lxc.Container):
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
+            log_fd=log_fd,
+            lsm_label=lsm_label,
+            groups=groups,
         )
         return self._note("attach", pid)
 
@@ -683,6 +776,9 @@ class Container(_lxc.Container):
         stdin: Stream = None,
         stdout: Stream = None,
         stderr: Stream = None,
+        log_fd: Stream = None,
+        lsm_label: Text | None = None,
+        groups: Iterable[int] | None = None,
     ) -> int:
         """Run something inside and wait for it; return its wait status, 0 for success.
 
@@ -698,6 +794,13 @@ class Container(_lxc.Container):
         env_policy is LXC_ATTACH_KEEP_ENV or LXC_ATTACH_CLEAR_ENV, extra_env_vars are
         NAME=VALUE and extra_keep_env names; stdin, stdout and stderr are descriptors or
         files, by default this process's.
+
+        groups are the numbers of its supplementary groups, by default none, and
+        lsm_label the AppArmor profile or SELinux context that it gets, if the host has
+        one of these: both add their flag, and need liblxc 4.0.7 (NotImplementedError).
+        With LXC_ATTACH_TERMINAL the program has a terminal of its own, connected to
+        this process's; log_fd, a descriptor or file, gets a copy of what is printed
+        there.
 
         With stdin on a terminal Ctrl-C is the program's; if it dies of that,
         KeyboardInterrupt follows.  Else KeyboardInterrupt ends the program, which has
@@ -717,6 +820,9 @@ class Container(_lxc.Container):
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
+            log_fd=log_fd,
+            lsm_label=lsm_label,
+            groups=groups,
         )
         if status > 0 and (reason := _lxc._reason()):
             # The call did not fail, but how it ended is worth keeping.
@@ -974,6 +1080,26 @@ class Container(_lxc.Container):
         """
         return self._own("devpts_fd", super().devpts_fd)
 
+    def seccomp_notify_fd(self) -> int:
+        """A descriptor of the seccomp notifier that this object holds.
+
+        Only an object that started the container in its own process has one, which no
+        call here does: see seccomp_notify_fd_active().  It is the caller's to close,
+        and closed on exec.  Raises LXCOSError, which is an OSError, with EBADF where
+        there is none.  Wraps lxc_container.seccomp_notify_fd.
+        """
+        return self._own("seccomp_notify_fd", super().seccomp_notify_fd)
+
+    def seccomp_notify_fd_active(self) -> int:
+        """A descriptor of the running container's seccomp notifier.
+
+        It is there where the container was started with an lxc.seccomp.profile that has
+        notify rules, and an lxc.seccomp.notify.proxy.  It is the caller's to close, and
+        closed on exec.  Raises LXCOSError, which is an OSError, where there is none or
+        the container is not running.  Wraps lxc_container.seccomp_notify_fd_active.
+        """
+        return self._own("seccomp_notify_fd_active", super().seccomp_notify_fd_active)
+
     def set_timeout(self, timeout: int) -> None:
         """Limit how long state and running wait for a monitor that does not answer.
 
@@ -1007,6 +1133,156 @@ class Container(_lxc.Container):
         stopped, ValueError when none is free.  Wraps lxc_container.console_getfd.
         """
         return self._note("console_getfd", super().console_getfd(ttynum))
+
+    def console_log(
+        self,
+        clear: bool | None = False,
+        read: bool | None = True,
+        read_max: int | None = 0,
+    ) -> bytes:
+        """What the container wrote to its console since it was last read; b"" if none.
+
+        It needs lxc.console.buffer.size.  read_max is the most bytes to read, 0 for
+        all; what was read is gone.  clear empties the buffer, after reading it, or with
+        read=False without.  LXCOSError, which is an OSError, when the container is not
+        running or keeps no such buffer.  Wraps lxc_container.console_log.
+        """
+        read = True if read is None else read  # as None is the default everywhere
+        if not read and not clear:
+            raise ValueError("console_log has nothing to do: read, clear, or both")
+        return self._own(
+            "console_log",
+            lambda: super(Container, self).console_log(clear, read, read_max),
+        )
+
+    # --- Mounts and migration ---------------------------------------------------------
+
+    def mount(  # type: ignore[override]
+        self,
+        source: Path | None,
+        target: Path,
+        filesystemtype: Text | None = None,
+        mountflags: int | None = 0,
+        data: Text | None = None,
+    ) -> None:
+        """Mount a path of the host, source, onto a path of the running container.
+
+        target is made if it is not there.  filesystemtype, mountflags (MS_BIND is 4096)
+        and data are as in mount(2); source is None for what needs none, such as tmpfs.
+        Needs root, and a container that was started with lxc.mount.auto =
+        shmounts:/some/directory, a mount of the host that is shared: see
+        lxc.container.conf(5).  LXCError if it was not mounted.
+        Wraps lxc_container.mount.
+        """
+        self._must(
+            "mount",
+            super().mount(source, target, filesystemtype, mountflags, data),
+            lambda: self._why_no_mount(source),
+        )
+
+    def umount(  # type: ignore[override]
+        self, target: Path, mountflags: int | None = 0
+    ) -> None:
+        """Unmount a path of the running container.
+
+        mountflags are as in umount2(2): MNT_DETACH is 2.  LXCError if it was not
+        unmounted.  Wraps lxc_container.umount.
+        """
+        self._must(
+            "umount", super().umount(target, mountflags), lambda: self._why_no_mount()
+        )
+
+    def _why_no_mount(self, source: Path | None = None) -> str | None:
+        if not self.running:
+            return "it is not running"
+        if source and not os.path.lexists(source):
+            return f"there is no {os.fsdecode(source)}"
+        return None
+
+    def checkpoint(  # type: ignore[override]
+        self, directory: Path, stop: bool | None = False, verbose: bool | None = False
+    ) -> None:
+        """Write the processes of the running container to a directory, with criu.
+
+        The directory is made, and must hold no checkpoint; criu's dump.log is in it,
+        longer with verbose.  With stop the container is stopped afterwards.
+        Needs root and criu, and a container that criu can take: see lxc-checkpoint(1).
+        A signal does not cut it short: an exception of its handler comes afterwards.
+        LXCError if it was not done.  Wraps lxc_container.checkpoint.
+        """
+        from ._migrate import why_not_migrated
+
+        directory = os.path.abspath(directory)
+        look = why_not_migrated(self, MIGRATE_DUMP, directory)
+        self._must("checkpoint", super().checkpoint(directory, stop, verbose), look)
+
+    def restore(  # type: ignore[override]
+        self, directory: Path, verbose: bool | None = False
+    ) -> None:
+        """Start the stopped container from what checkpoint() wrote.
+
+        criu's restore.log is in the directory.  The container has a monitor that is no
+        child of this process, as after start().  LXCError if it was not done.
+        Wraps lxc_container.restore.
+        """
+        from ._migrate import why_not_migrated
+
+        directory = os.path.abspath(directory)
+        look = why_not_migrated(self, MIGRATE_RESTORE, directory)
+        self._must("restore", super().restore(directory, verbose), look)
+
+    def migrate(  # type: ignore[override]
+        self,
+        cmd: int,
+        directory: Path | None = None,
+        verbose: bool | None = False,
+        stop: bool | None = False,
+        predump_dir: Path | None = None,
+        pageserver_address: Text | None = None,
+        pageserver_port: int | str | None = None,
+        preserves_inodes: bool | None = False,
+        action_script: Path | None = None,
+        disable_skip_in_flight: bool | None = False,
+        ghost_limit: int | str | None = 0,
+        features_to_check: int | None = 0,
+    ) -> int:
+        """A step of a migration, with criu; cmd is one of MIGRATE_*.
+
+        MIGRATE_PRE_DUMP writes memory to the directory while the container runs on,
+        MIGRATE_DUMP all that has changed since, and MIGRATE_RESTORE starts it from
+        there: these return 0, or raise LXCError.  MIGRATE_FEATURE_CHECK returns those
+        of features_to_check, FEATURE_MEM_TRACK and FEATURE_LAZY_PAGES, that criu and
+        the kernel have; it needs no directory.
+
+        verbose, stop and the directory are those of checkpoint() and restore().
+        predump_dir is a directory of an earlier pre-dump, relative to directory.
+        pageserver_address and pageserver_port send memory to a criu page-server.
+        preserves_inodes says that files have the same inodes where it is restored;
+        action_script is a program that criu calls between its steps.  Half-open TCP
+        connections are left out unless disable_skip_in_flight.  ghost_limit is the
+        largest deleted file to take along, in bytes or as text: "2M"; 0 is criu's own
+        limit.  Wraps lxc_container.migrate.
+        """
+        from ._migrate import migrate
+
+        return migrate(
+            self,
+            super(),
+            cmd,
+            directory,
+            {
+                "verbose": verbose,
+                "stop": stop,
+                "predump_dir": predump_dir,
+                "pageserver_address": pageserver_address,
+                "pageserver_port": pageserver_port,
+                "preserves_inodes": preserves_inodes,
+                "action_script": action_script,
+                "disable_skip_in_flight": disable_skip_in_flight,
+                "ghost_limit": ghost_limit,
+                "features_to_check": features_to_check,
+            },
+        )
 
 
 def list_containers(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import operator
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -29,14 +30,13 @@ def create(
     args: Any,
     bdevtype: Any,
     fssize: Any,
+    bdev_specs: Any,
 ) -> bool:
     """Container.create(); raw is the object as the extension's class sees it."""
     # All arguments are checked before anything is written.
     arguments = template_arguments(args)
     flags = operator.index(flags or 0)
-    fssize = operator.index(fssize or 0)
-    if fssize < 0 or fssize >= 1 << 64:
-        raise ValueError(f"fssize is a number of bytes, not {fssize}")
+    specs = storage_specs(bdev_specs, fssize)
     check_text(template, "template")
     check_text(bdevtype, "bdevtype")
     if template is None:
@@ -46,9 +46,67 @@ def create(
         return False
     with undone_on_failure(container, raw) as attempt:
         attempt.ok = (attempt.defined or raw.save_config()) and raw.create(
-            template, flags, bdevtype or None, fssize, arguments
+            template, flags, bdevtype or None, args=arguments, **specs
         )
     return bool(attempt.ok)
+
+
+# The fields of liblxc's struct bdev_specs; what has fields of its own is a mapping.
+SPECS: Mapping[str, tuple[str, ...]] = {
+    "dir": (),
+    "fssize": (),
+    "fstype": (),
+    "lvm": ("vg", "lv", "thinpool"),
+    "rbd": ("rbdname", "rbdpool", "rbduser"),
+    "zfs": ("zfsroot",),
+}
+
+
+def storage_specs(given: Any, fssize: Any) -> dict[str, Any]:
+    """create()'s bdev_specs and fssize, flat as the extension takes them."""
+    specs: dict[str, Any] = {}
+    for name, value in checked_mapping(given or {}, SPECS, "bdev_specs").items():
+        if SPECS[name]:
+            specs.update(checked_mapping(value, SPECS[name], f"bdev_specs[{name!r}]"))
+        else:
+            specs[name] = value
+    if fssize and specs.get("fssize"):
+        raise ValueError("fssize is given twice: leave it out of bdev_specs")
+    specs["fssize"] = size(specs.get("fssize") or fssize or 0)
+    for name in specs.keys() - {"fssize"}:
+        check_text(specs[name], f"bdev_specs: {name}")
+    return specs
+
+
+def checked_mapping(given: Any, known: Any, what: str) -> Mapping[str, Any]:
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{what} must be a mapping, not {given!r}")
+    for name in given:
+        if name not in known:
+            raise ValueError(f"{what}: {name!r} is none of {', '.join(known)}")
+    return given
+
+
+UNITS = "KMGTPE"
+
+
+def size(given: Any) -> int:
+    """A number of bytes, from an int or from text such as "2G", 2 * 1024**3."""
+    if isinstance(given, str):
+        text = given.strip().upper()
+        # Of "GiB", "GB" and "G" the first letter is what counts.
+        found = re.fullmatch(rf"(\d+)\s*(?:([{UNITS}])(?:I?B)?|B)?", text, re.ASCII)
+        if found is None:
+            raise ValueError(
+                f"{given!r} is no size: give a number of bytes, or text such as '2G'"
+            )
+        given = int(found[1])
+        if found[2]:
+            given <<= 10 * (UNITS.index(found[2]) + 1)
+    number = operator.index(given)
+    if not 0 <= number < 1 << 64:
+        raise ValueError(f"fssize is a number of bytes below 2**64, not {number}")
+    return number
 
 
 def template_arguments(args: Any) -> tuple[Any, ...]:

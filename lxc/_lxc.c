@@ -121,7 +121,7 @@ optional_seconds(PyObject *arg, void *result)
     return 1;
 }
 
-static int
+int
 optional_size(PyObject *arg, void *result)
 {
     if (arg == Py_None)
@@ -522,15 +522,17 @@ open_later(PyTypeObject *type, const char *n, PyObject *path)
 
 /* --- Calls that say yes or no ------------------------------------------------- */
 
-static bool
-has_snapshot(struct lxc_container *c, const char *snapshot)
+/* How many snapshots there are, of that name if one is given; negative where liblxc
+ * cannot tell. */
+static int
+count_snapshots(struct lxc_container *c, const char *snapshot)
 {
     struct lxc_snapshot *snapshots = NULL;
     const int n = c->snapshot_list(c, &snapshots);
-    bool found = false;
+    int found = n < 0 ? n : 0;
 
     for (int i = 0; i < n; i++) {
-        found = found || strcmp(snapshots[i].name, snapshot) == 0;
+        found += snapshot == NULL || strcmp(snapshots[i].name, snapshot) == 0;
         snapshots[i].free(&snapshots[i]);
     }
     free(snapshots);
@@ -559,7 +561,7 @@ can_restore(struct lxc_container *c, const char *snapshot)
 {
     if (!c->is_defined(c) || !has_root(c))
         return false;
-    if (has_snapshot(c, snapshot))
+    if (count_snapshots(c, snapshot) > 0)
         return true;
     because("there is no snapshot '%s'", snapshot);
     return false;
@@ -592,8 +594,8 @@ BOOL_METHOD(set_cgroup_item, SHARED | ADOPT, "O&O&", c->set_cgroup_item(c, s, t)
             text, text, "key", "value")
 BOOL_METHOD(attach_interface, SHARED | ADOPT, "O&|O&", c->attach_interface(c, s, t),
             text, optional_text, "src_ifname", "dst_ifname")
-BOOL_METHOD(detach_interface, SHARED | ADOPT, "O&", c->detach_interface(c, s, NULL),
-            text, text, "ifname")
+BOOL_METHOD(detach_interface, SHARED | ADOPT, "O&|O&", c->detach_interface(c, s, t),
+            text, optional_text, "ifname", "dst_ifname")
 BOOL_METHOD(add_device_node, SHARED | ADOPT, "O&|O&", c->add_device_node(c, s, t),
             text, optional_text, "src_path", "dest_path")
 BOOL_METHOD(remove_device_node, SHARED | ADOPT, "O&|O&", c->remove_device_node(c, s, t),
@@ -614,27 +616,61 @@ destroy_now(const void *argument)
     return texts->c->destroy(texts->c);
 }
 
+/* liblxc fails, with nothing done, where there is no directory of snapshots. */
+static int
+destroy_with_snapshots_now(const void *argument)
+{
+    const struct texts *texts = argument;
+    struct lxc_container *c = texts->c;
+    const int n = count_snapshots(c, NULL);
+
+    return n == 0 ? c->destroy(c) : n > 0 && c->destroy_with_snapshots(c);
+}
+
+static int
+snapshot_destroy_all_now(const void *argument)
+{
+    const struct texts *texts = argument;
+    struct lxc_container *c = texts->c;
+    const int n = count_snapshots(c, NULL);
+
+    return n == 0 || (n > 0 && c->snapshot_destroy_all(c));
+}
+
 static PyObject *
-Container_destroy(PyObject *self, PyObject *ignored)
+call_destroying(PyObject *self, int (*call)(const void *))
 {
     int ok = false;
 
-    (void)ignored;
     HELD held = hold(self, CONFIG | ADOPT);
     if (held.c == NULL)
         return NULL;
     struct lxc_container *c = held.c;
     const struct texts texts = {c, NULL, NULL};
-    /* Else nothing is forked, and no environment changed. */
-    const bool forks =
-        geteuid() != 0 || c->get_config_item(c, "lxc.hook.destroy", NULL, 0) > 0;
+    /* Else nothing is forked, and no environment changed.  Snapshots may have hooks of
+     * their own. */
+    const bool forks = geteuid() != 0 || call != destroy_now ||
+                       c->get_config_item(c, "lxc.hook.destroy", NULL, 0) > 0;
 
     if (!forks)
-        WITHOUT_GIL(ok = destroy_now(&texts));
-    else if (!call_apart(destroy_now, &texts, &ok))
+        WITHOUT_GIL(ok = call(&texts));
+    else if (!call_apart(call, &texts, &ok))
         return NULL;
     return PyBool_FromLong(ok);
 }
+
+#define DESTROYING_METHOD(method)                                                      \
+    static PyObject *Container_##method(PyObject *self, PyObject *ignored)             \
+    {                                                                                  \
+        (void)ignored;                                                                 \
+        return call_destroying(self, method##_now);                                    \
+    }
+
+// clang-format off
+DESTROYING_METHOD(destroy)
+DESTROYING_METHOD(destroy_with_snapshots)
+DESTROYING_METHOD(snapshot_destroy_all)
+// clang-format on
 
 typedef int (*converter)(PyObject *, void *);
 
@@ -1306,8 +1342,13 @@ create_now(void *argument, int fd)
 static PyObject *
 Container_create(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"template", "flags", "bdevtype", "fssize", "args", NULL};
+    static char *names[] = {"template", "flags",   "bdevtype", "fssize",  "args",
+                            "fstype",   "dir",     "zfsroot",  "vg",      "lv",
+                            "thinpool", "rbdname", "rbdpool",  "rbduser", NULL};
     OWNED PyObject *template = NULL, *bdevtype = NULL;
+    OWNED PyObject *fstype = NULL, *dir = NULL, *zfsroot = NULL;
+    OWNED PyObject *vg = NULL, *lv = NULL, *thinpool = NULL;
+    OWNED PyObject *rbdname = NULL, *rbdpool = NULL, *rbduser = NULL;
     PyObject *arguments = NULL;
     STRINGS argv = NULL;
     PADDED(struct bdev_specs, specs) padded;
@@ -1317,10 +1358,15 @@ Container_create(PyObject *self, PyObject *args, PyObject *kwargs)
     int flags = 0;
     bool heard;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&O&O&O&O:create", names,
-                                     optional_text, &template, optional_int, &flags,
-                                     optional_text, &bdevtype, optional_size, &fssize,
-                                     &arguments))
+    if (!PyArg_ParseTupleAndKeywords(
+            args, kwargs, "|O&O&O&O&OO&O&O&O&O&O&O&O&O&:create", names, optional_text,
+            &template, optional_int, &flags, optional_text, &bdevtype, optional_size,
+            &fssize, &arguments, optional_text, &fstype, optional_text, &dir,
+            optional_text, &zfsroot, optional_text, &vg, optional_text, &lv,
+            optional_text, &thinpool, optional_text, &rbdname, optional_text, &rbdpool,
+            optional_text, &rbduser))
+        return NULL;
+    if (rbduser != NULL && !has_rbduser())
         return NULL;
     if (arguments != NULL && arguments != Py_None &&
         (argv = strings_from(arguments, "args")) == NULL)
@@ -1338,7 +1384,18 @@ Container_create(PyObject *self, PyObject *args, PyObject *kwargs)
     struct lxc_container *c = held.c;
 
     memset(&padded, 0, sizeof(padded));
-    padded.specs.fssize = fssize;
+    padded.specs = (struct bdev_specs){
+        .fstype = (char *)c_str(fstype),
+        .fssize = fssize,
+        .zfs.zfsroot = (char *)c_str(zfsroot),
+        .lvm.vg = (char *)c_str(vg),
+        .lvm.lv = (char *)c_str(lv),
+        .lvm.thinpool = (char *)c_str(thinpool),
+        .dir = (char *)c_str(dir),
+        .rbd.rbdname = (char *)c_str(rbdname),
+        .rbd.rbdpool = (char *)c_str(rbdpool),
+    };
+    set_rbduser(&padded.specs, (char *)c_str(rbduser));
     char *none[] = {NULL};
     char **values = argv != NULL ? argv : none;
     struct create create = {c, t, b, &padded.specs, flags, values};
@@ -1605,6 +1662,71 @@ Container_shutdown(PyObject *self, PyObject *args, PyObject *kwargs)
     return PyBool_FromLong(reached);
 }
 
+/* Whether init is another process by now, and runs.  1 it is, 0 time is up, -1
+ * exception; 0 with a reason where the monitor is gone: it will not come back. */
+static int
+wait_for_reboot(PyObject *self, pid_t old, double timeout)
+{
+    const double deadline = monotonic() + timeout;
+    const pid_t monitor = parent_of(old);
+
+    for (;;) {
+        const char *state;
+        pid_t pid;
+
+        {
+            HELD held = hold(self, SHARED); /* for a step only */
+            if (held.c == NULL)
+                return -1;
+            struct lxc_container *c = held.c;
+            WITHOUT_GIL(pid = c->init_pid(c); state = c->state(c));
+        }
+        if (pid > 0 && pid != old && state != NULL && strcmp(state, "RUNNING") == 0)
+            return 1;
+        if (monitor > 0 && kill(monitor, 0) < 0 && errno == ESRCH) {
+            because("it stopped instead");
+            return 0;
+        }
+        double left = timeout < 0 ? STEP : deadline - monotonic();
+        if (left <= 0) {
+            because("it did not reboot in %g seconds", timeout);
+            return 0;
+        }
+        WITHOUT_GIL(nap(left < STEP ? left : STEP));
+        if (PyErr_CheckSignals() < 0)
+            return -1;
+    }
+}
+
+/* liblxc's own wait begins anew, with the whole timeout, after each signal, and it says
+ * yes where nothing runs that could reboot. */
+static PyObject *
+Container_reboot2(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"timeout", NULL};
+    double timeout = -1;
+    pid_t pid;
+    bool ok = false;
+    int reached;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&:reboot2", names,
+                                     optional_seconds, &timeout))
+        return NULL;
+    {
+        HELD held = hold(self, SHARED | ADOPT);
+        if (held.c == NULL)
+            return NULL;
+        struct lxc_container *c = held.c;
+        WITHOUT_GIL(pid = c->init_pid(c); if (pid > 0) ok = c->reboot2(c, 0));
+    }
+    if (pid <= 0)
+        because("it is not running");
+    if (!ok || timeout == 0)
+        return PyBool_FromLong(ok);
+    reached = wait_for_reboot(self, pid, timeout);
+    return reached < 0 ? NULL : PyBool_FromLong(reached);
+}
+
 /* --- Terminals ---------------------------------------------------------------- */
 
 static PyObject *
@@ -1647,6 +1769,46 @@ Container_console_getfd(PyObject *self, PyObject *args, PyObject *kwargs)
     return PyLong_FromLong(ptx);
 }
 
+/* liblxc crashes without a read_max, and takes what it wrote there for the length. */
+static PyObject *
+Container_console_log(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"clear", "read", "read_max", NULL};
+    PADDED(struct lxc_console_log, log) padded;
+    struct lxc_console_log *log = &padded.log;
+    unsigned long long most = 0;
+    uint64_t read_max;
+    int clear = 0, read = 1, result;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&O&O&:console_log", names,
+                                     optional_bool, &clear, optional_bool, &read,
+                                     optional_size, &most))
+        return NULL;
+    HELD held = hold(self, SHARED | ADOPT);
+    if (held.c == NULL)
+        return NULL;
+    struct lxc_container *c = held.c;
+    read_max = most;
+    memset(&padded, 0, sizeof(padded));
+    log->clear = clear;
+    log->read = read;
+    log->read_max = &read_max;
+    WITHOUT_GIL(result = c->console_log(c, log));
+    if (result == -ENODATA) /* it is empty */
+        return PyBytes_FromString("");
+    if (result < 0) {
+        if (result == -EFAULT)
+            because("it was started without lxc.console.buffer.size");
+        errno = -result;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    if (!read || log->data == NULL)
+        return PyBytes_FromString("");
+    PyObject *bytes = PyBytes_FromStringAndSize(log->data, (Py_ssize_t)read_max);
+    free(log->data);
+    return bytes;
+}
+
 /* --- Module functions --------------------------------------------------------- */
 
 static PyObject *
@@ -1655,6 +1817,54 @@ module_get_version(PyObject *module, PyObject *ignored)
     (void)module;
     (void)ignored;
     return PyUnicode_FromString(lxc_get_version());
+}
+
+static PyObject *
+module_get_wait_states(PyObject *module, PyObject *ignored)
+{
+    const char *states[64] = {NULL};
+    const int n = lxc_get_wait_states(NULL);
+    PyObject *tuple;
+
+    (void)module;
+    (void)ignored;
+    if (n < 0 || n > 64) {
+        PyErr_Format(PyExc_RuntimeError, "liblxc says that there are %d states", n);
+        return NULL;
+    }
+    lxc_get_wait_states(states);
+    tuple = PyTuple_New(n);
+    for (int i = 0; tuple != NULL && i < n; i++) {
+        PyObject *state = PyUnicode_FromString(states[i]);
+
+        if (state != NULL)
+            PyTuple_SetItem(tuple, i, state);
+        else
+            Py_CLEAR(tuple);
+    }
+    return tuple;
+}
+
+static PyObject *
+ask_by_name(PyObject *arg, bool (*ask)(const char *))
+{
+    OWNED PyObject *bytes = NULL;
+
+    return text(arg, &bytes) ? PyBool_FromLong(ask(c_str(bytes))) : NULL;
+}
+
+static PyObject *
+module_config_item_is_supported(PyObject *module, PyObject *key)
+{
+    (void)module;
+    return ask_by_name(key, lxc_config_item_is_supported);
+}
+
+static PyObject *
+module_has_api_extension(PyObject *module, PyObject *extension)
+{
+    (void)module;
+    return ask_by_name(extension, lxc_has_api_extension);
 }
 
 static PyObject *
@@ -1792,7 +2002,7 @@ module__environment(PyObject *module, PyObject *args)
                 ", run, payload=..., /, *, attach_flags=65535, namespaces=-1, "        \
                 "personality=-1, initial_cwd=None, uid=-1, gid=-1, env_policy=0, "     \
                 "extra_env_vars=None, extra_keep_env=None, stdin=None, stdout=None, "  \
-                "stderr=None",                                                         \
+                "stderr=None, log_fd=None, lsm_label=None, groups=None",               \
                 doc)                                                                   \
     }
 
@@ -1809,6 +2019,8 @@ static PyMethodDef Container_methods[] = {
                   "Wraps lxc_container.attach."),
     NOARGS(clear_config, "Forget the configuration in memory.\n\n"
            "Wraps lxc_container.clear_config."),
+    KEYWORDS(checkpoint, "directory, stop=False, verbose=False",
+             "Write its processes to a directory.\n\nWraps lxc_container.checkpoint."),
     KEYWORDS(clear_config_item, "key",
              "Clear one item in memory.\n\nWraps lxc_container.clear_config_item."),
     KEYWORDS(clone, "newname, config_path=None, flags=0, bdevtype=None, bdevdata=None, "
@@ -1818,10 +2030,17 @@ static PyMethodDef Container_methods[] = {
              "Connect to a terminal until it is left.\n\nWraps lxc_container.console."),
     KEYWORDS(console_getfd, "ttynum=-1",
              "Return a descriptor of a terminal.\n\nWraps lxc_container.console_getfd."),
-    KEYWORDS(create, "template=None, flags=0, bdevtype=None, fssize=0, args=None",
+    KEYWORDS(console_log, "clear=False, read=True, read_max=0",
+             "Take what is in the console's buffer, as bytes.\n\n"
+             "Wraps lxc_container.console_log."),
+    KEYWORDS(create, "template=None, flags=0, bdevtype=None, fssize=0, args=None, "
+             "fstype=None, dir=None, zfsroot=None, vg=None, lv=None, thinpool=None, "
+             "rbdname=None, rbdpool=None, rbduser=None",
              "Make a root filesystem.\n\nWraps lxc_container.create."),
     NOARGS(destroy, "Remove the container from disk.\n\nWraps lxc_container.destroy."),
-    KEYWORDS(detach_interface, "ifname",
+    NOARGS(destroy_with_snapshots, "Remove it from disk, and its snapshots.\n\n"
+           "Wraps lxc_container.destroy_with_snapshots."),
+    KEYWORDS(detach_interface, "ifname, dst_ifname=None",
              "Move an interface back.\n\nWraps lxc_container.detach_interface."),
     NOARGS(devpts_fd, "Return a descriptor of the container's devpts.\n\n"
            "Wraps lxc_container.devpts_fd."),
@@ -1844,12 +2063,29 @@ static PyMethodDef Container_methods[] = {
     KEYWORDS(load_config, "path=None",
              "Add a file to the configuration in memory.\n\n"
              "Wraps lxc_container.load_config."),
+    KEYWORDS(migrate, "cmd, directory=None, verbose=False, stop=False, predump_dir=None, "
+             "pageserver_address=None, pageserver_port=None, preserves_inodes=False, "
+             "action_script=None, disable_skip_in_flight=False, ghost_limit=0, "
+             "features_to_check=0",
+             "Have criu do one of MIGRATE_*; return whether it did, and the features.\n\n"
+             "Wraps lxc_container.migrate."),
+    KEYWORDS(mount, "source, target, filesystemtype=None, mountflags=0, data=None",
+             "Mount a path of the host inside.\n\nWraps lxc_container.mount."),
     NOARGS(reboot, "Tell init to reboot.\n\nWraps lxc_container.reboot."),
+    KEYWORDS(reboot2, "timeout=-1",
+             "Tell init to reboot and wait for it.\n\nWraps lxc_container.reboot2."),
     KEYWORDS(remove_device_node, "src_path, dest_path=None",
              "Take a device away.\n\nWraps lxc_container.remove_device_node."),
     KEYWORDS(rename, "new_name", "Rename it on disk.\n\nWraps lxc_container.rename."),
+    KEYWORDS(restore, "directory, verbose=False",
+             "Start it from what checkpoint() wrote.\n\nWraps lxc_container.restore."),
     KEYWORDS(save_config, "path=None",
              "Write the configuration.\n\nWraps lxc_container.save_config."),
+    NOARGS(seccomp_notify_fd, "Return a descriptor of the handle's seccomp notifier.\n\n"
+           "Wraps lxc_container.seccomp_notify_fd."),
+    NOARGS(seccomp_notify_fd_active,
+           "Return a descriptor of the container's seccomp notifier.\n\n"
+           "Wraps lxc_container.seccomp_notify_fd_active."),
     KEYWORDS(set_cgroup_item, "key, value",
              "Write a cgroup's file.\n\nWraps lxc_container.set_cgroup_item."),
     FAST(set_config_item, "key, value",
@@ -1865,6 +2101,8 @@ static PyMethodDef Container_methods[] = {
              "Make a snapshot; return its name or False.\n\nWraps lxc_container.snapshot."),
     KEYWORDS(snapshot_destroy, "name",
              "Remove a snapshot.\n\nWraps lxc_container.snapshot_destroy."),
+    NOARGS(snapshot_destroy_all, "Remove all snapshots.\n\n"
+           "Wraps lxc_container.snapshot_destroy_all."),
     NOARGS(snapshot_list, "List (name, comment path, timestamp, lxcpath).\n\n"
            "Wraps lxc_container.snapshot_list."),
     KEYWORDS(snapshot_restore, "name, newname=None",
@@ -1872,6 +2110,8 @@ static PyMethodDef Container_methods[] = {
     KEYWORDS(start, "useinit=False, daemonize=True, close_fds=False, cmd=None",
              "Start the container.\n\nWraps lxc_container.start."),
     NOARGS(stop, "Kill the container.\n\nWraps lxc_container.stop."),
+    KEYWORDS(umount, "target, mountflags=0",
+             "Unmount a path inside.\n\nWraps lxc_container.umount."),
     NOARGS(unfreeze, "Thaw all processes.\n\nWraps lxc_container.unfreeze."),
     KEYWORDS(wait, "state, timeout=-1",
              "Wait for a state.\n\nWraps lxc_container.state, again and again."),
@@ -1946,6 +2186,9 @@ static PyMethodDef module_functions[] = {
     {"attach_run_shell", module_attach_run_shell, METH_O,
      "attach_run_shell($module, ignored, /)\n--\n\n"
      "Become a shell; return only on failure.  Wraps lxc_attach_run_shell."},
+    {"config_item_is_supported", module_config_item_is_supported, METH_O,
+     "config_item_is_supported($module, key, /)\n--\n\n"
+     "Return whether the key is in liblxc's table.  Wraps lxc_config_item_is_supported."},
     {"features", module_features, METH_NOARGS,
      "features($module, /)\n--\n\n"
      "Return a dict of what the liblxc at hand can do: name to bool.  Wraps "
@@ -1957,6 +2200,12 @@ static PyMethodDef module_functions[] = {
     {"get_version", module_get_version, METH_NOARGS,
      "get_version($module, /)\n--\n\n"
      "Return liblxc's version.  Wraps lxc_get_version."},
+    {"get_wait_states", module_get_wait_states, METH_NOARGS,
+     "get_wait_states($module, /)\n--\n\n"
+     "Return the names of all states.  Wraps lxc_get_wait_states."},
+    {"has_api_extension", module_has_api_extension, METH_O,
+     "has_api_extension($module, extension, /)\n--\n\n"
+     "Return whether liblxc has an extension.  Wraps lxc_has_api_extension."},
     {"list_containers", (PyCFunction)(void (*)(void))module_list_containers,
      METH_VARARGS | METH_KEYWORDS,
      "list_containers($module, /, active=True, defined=True, config_path=None)\n--\n\n"
@@ -1988,12 +2237,6 @@ static PyMethodDef module_functions[] = {
     {0},
 };
 
-/* The values are the same in every liblxc; two are newer than the oldest headers. */
-#ifndef LXC_ATTACH_SETGROUPS
-#define LXC_ATTACH_LSM_LABEL 0x100000
-#define LXC_ATTACH_SETGROUPS 0x200000
-#endif
-
 static const struct {
     const char *name;
     long value;
@@ -2005,6 +2248,8 @@ static const struct {
     CONSTANT(CLONE_NEWPID),
     CONSTANT(CLONE_NEWUSER),
     CONSTANT(CLONE_NEWUTS),
+    CONSTANT(FEATURE_LAZY_PAGES),
+    CONSTANT(FEATURE_MEM_TRACK),
     CONSTANT(LXC_ATTACH_CLEAR_ENV),
     CONSTANT(LXC_ATTACH_KEEP_ENV),
     CONSTANT(LXC_ATTACH_DEFAULT),
@@ -2024,6 +2269,10 @@ static const struct {
     CONSTANT(LXC_CLONE_MAYBE_SNAPSHOT),
     CONSTANT(LXC_CLONE_SNAPSHOT),
     CONSTANT(LXC_CREATE_QUIET),
+    CONSTANT(MIGRATE_DUMP),
+    CONSTANT(MIGRATE_FEATURE_CHECK),
+    CONSTANT(MIGRATE_PRE_DUMP),
+    CONSTANT(MIGRATE_RESTORE),
 #undef CONSTANT
 };
 // clang-format on

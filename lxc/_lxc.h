@@ -8,6 +8,8 @@
  *   spawn.c     calls that are made by the launcher, and what it must know for that
  *   process.c   what run() and popen() need of C, for process.py
  *   attach.c    attach and attach_wait
+ *   migrate.c   checkpoint, restore and migrate, which criu does
+ *   mount.c     mount and umount
  *   features.c  what the liblxc at hand can do, and the calls that not every one has
  *   listing.c   the containers of an lxcpath
  *   _lxc.c      everything else: helpers, calls by shape, Container, the module
@@ -195,9 +197,17 @@ bool has_unsaved(const struct held *held);
 /* --- Versions (features.c) ---------------------------------------------------- */
 
 bool is_new_enough(void); /* or an ImportError */
+
+/* Whether the liblxc at hand has them, or a NotImplementedError. */
+bool has_groups(void);
+bool has_lsm_label(void);
+bool has_rbduser(void);
+void set_rbduser(struct bdev_specs *specs, char *rbduser);
 bool apply_timeout(struct lxc_container *c, int timeout);
 PyObject *Container_devpts_fd(PyObject *self, PyObject *ignored);
 PyObject *Container_init_pidfd(PyObject *self, PyObject *ignored);
+PyObject *Container_seccomp_notify_fd(PyObject *self, PyObject *ignored);
+PyObject *Container_seccomp_notify_fd_active(PyObject *self, PyObject *ignored);
 PyObject *Container_set_timeout(PyObject *self, PyObject *args, PyObject *kwargs);
 PyObject *module_features(PyObject *module, PyObject *ignored);
 
@@ -218,6 +228,7 @@ int text(PyObject *arg, void *result);
 int optional_text(PyObject *arg, void *result); /* None is the default: NULL */
 int optional_int(PyObject *arg, void *result);  /* None leaves the default */
 int optional_bool(PyObject *arg, void *result);
+int optional_size(PyObject *arg, void *result);    /* an unsigned long long */
 int optional_lxcpath(PyObject *arg, void *result); /* absolute and normal */
 
 /* What is wrong with a name of a container or snapshot, NULL if nothing is. */
@@ -317,6 +328,14 @@ PyObject *Container__request(PyObject *self, PyObject *args, PyObject *kwargs);
 PyObject *module__hear(PyObject *module, PyObject *args);
 PyObject *module__open_beneath(PyObject *module, PyObject *args);
 PyObject *module__socket_pair(PyObject *module, PyObject *ignored);
+
+/* --- Migration and mounts (migrate.c, mount.c) -------------------------------- */
+
+PyObject *Container_checkpoint(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *Container_migrate(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *Container_mount(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *Container_restore(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *Container_umount(PyObject *self, PyObject *args, PyObject *kwargs);
 
 /* --- Attach (attach.c) -------------------------------------------------------- */
 

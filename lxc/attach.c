@@ -27,7 +27,7 @@ enum kind { COMMAND, SHELL, FUNCTION };
 struct call {
     struct attach attach; /* first: what is attached is given one of the two */
     enum kind kind;
-    PyObject *program, *cwd;              /* bytes */
+    PyObject *program, *cwd, *label;      /* bytes */
     PyObject *run, *function, *arguments; /* lxc._attached.run, and what it calls */
     int stdio[3];  /* copies of the descriptors that were given, above 2; or -1 */
     bool terminal; /* stdin is our terminal: what is typed there is the program's */
@@ -85,11 +85,14 @@ free_call(struct call *call)
             close(call->stdio[i]);
     if (call->attach.late_stdin >= 0)
         close(call->attach.late_stdin);
+    if (call->attach.options.log_fd >= 0)
+        close(call->attach.options.log_fd);
     free_strings(&call->attach.argv);
     free_strings(&call->attach.options.extra_env_vars);
     free_strings(&call->attach.options.extra_keep_env);
     Py_CLEAR(call->program);
     Py_CLEAR(call->cwd);
+    Py_CLEAR(call->label);
     Py_CLEAR(call->run);
     Py_CLEAR(call->function);
     Py_CLEAR(call->arguments);
@@ -241,6 +244,88 @@ personality(PyObject *arg, void *result)
     return !(*(long *)result == -1 && PyErr_Occurred());
 }
 
+/* What liblxc copies to there is what the program prints on its terminal. */
+static bool
+convert_log(PyObject *file, struct call *call)
+{
+    lxc_attach_options_t *options = &call->attach.options;
+    int fd;
+
+    if (file == NULL || file == Py_None)
+        return true;
+    if (!(options->attach_flags & LXC_ATTACH_TERMINAL)) {
+        PyErr_SetString(PyExc_ValueError,
+                        "log_fd gets what is printed on the terminal of "
+                        "LXC_ATTACH_TERMINAL: add that to attach_flags");
+        return false;
+    }
+    if ((fd = PyObject_AsFileDescriptor(file)) < 0)
+        return false;
+    options->log_fd = copy_descriptor(fd, "log_fd");
+    return options->log_fd >= 0;
+}
+
+/* Without its flag liblxc takes no notice of groups, and where it is too old, of
+ * neither. */
+static bool
+convert_groups(PyObject *given, struct call *call)
+{
+    struct attach *attach = &call->attach;
+
+    if (given != NULL && given != Py_None)
+        attach->options.attach_flags |= LXC_ATTACH_SETGROUPS;
+    if (!(attach->options.attach_flags & LXC_ATTACH_SETGROUPS))
+        return true;
+    if (!has_groups())
+        return false;
+    if (given == NULL || given == Py_None)
+        return true;
+    OWNED PyObject *groups = PySequence_Tuple(given);
+    if (groups == NULL)
+        return false;
+    const Py_ssize_t n = PyTuple_Size(groups);
+    if (n > MOST_GROUPS) {
+        PyErr_Format(PyExc_ValueError, "groups: %zd are too many: %d fit", n,
+                     MOST_GROUPS);
+        return false;
+    }
+    for (Py_ssize_t i = 0; i < n; i++) {
+        gid_t *group = &attach->groups[i];
+
+        *group = (gid_t)-1;
+        if (!id(PyTuple_GetItem(groups, i), group))
+            return false;
+        if (*group == (gid_t)-1) {
+            PyErr_Format(PyExc_ValueError, "groups: %R is no group number",
+                         PyTuple_GetItem(groups, i));
+            return false;
+        }
+    }
+    attach->ngroups = (size_t)n;
+    return true;
+}
+
+static bool
+convert_label(PyObject *given, struct call *call)
+{
+    lxc_attach_options_t *options = &call->attach.options;
+
+    if (!optional_text(given != NULL ? given : Py_None, &call->label))
+        return false;
+    if (call->label != NULL)
+        options->attach_flags |= LXC_ATTACH_LSM_LABEL;
+    if (!(options->attach_flags & LXC_ATTACH_LSM_LABEL))
+        return true;
+    if (!has_lsm_label())
+        return false;
+    if (call->label == NULL) {
+        PyErr_SetString(PyExc_ValueError, "LXC_ATTACH_LSM_LABEL needs an lsm_label");
+        return false;
+    }
+    call->attach.lsm_label = c_str(call->label);
+    return true;
+}
+
 /* Environment variables are not checked by liblxc: without "=" it would remove one. */
 static bool
 convert_environment(PyObject *variables, char ***result)
@@ -273,19 +358,23 @@ convert_options(PyObject *kwargs, struct call *call)
                             "stdin",
                             "stdout",
                             "stderr",
+                            "log_fd",
+                            "lsm_label",
+                            "groups",
                             NULL};
     lxc_attach_options_t *options = &call->attach.options;
     PyObject *variables = NULL, *keep = NULL, *stdio[3] = {NULL, NULL, NULL};
+    PyObject *log = NULL, *label = NULL, *groups = NULL;
     int env_policy = LXC_ATTACH_KEEP_ENV;
     OWNED PyObject *none = PyTuple_New(0);
 
     if (none == NULL ||
         !PyArg_ParseTupleAndKeywords(
-            none, kwargs, "|O&O&O&O&O&O&O&OOOOO:attach", names, optional_int,
+            none, kwargs, "|O&O&O&O&O&O&O&OOOOOOOO:attach", names, optional_int,
             &options->attach_flags, optional_int, &options->namespaces, personality,
             &options->personality, optional_text, &call->cwd, id, &options->uid, id,
             &options->gid, optional_int, &env_policy, &variables, &keep, &stdio[0],
-            &stdio[1], &stdio[2]))
+            &stdio[1], &stdio[2], &log, &label, &groups))
         return false;
     if (env_policy != LXC_ATTACH_KEEP_ENV && env_policy != LXC_ATTACH_CLEAR_ENV) {
         PyErr_SetString(PyExc_ValueError, "env_policy is LXC_ATTACH_KEEP_ENV or "
@@ -299,7 +388,8 @@ convert_options(PyObject *kwargs, struct call *call)
     if (keep != NULL && keep != Py_None &&
         (options->extra_keep_env = strings_from(keep, "extra_keep_env")) == NULL)
         return false;
-    return convert_stdio(stdio, call);
+    return convert_label(label, call) && convert_groups(groups, call) &&
+           convert_log(log, call) && convert_stdio(stdio, call);
 }
 
 static bool
@@ -407,13 +497,14 @@ ignores_children(void)
  *   - the GIL is held for the whole call, which other threads have to wait for, longer
  *     than for one fork.  A Python function needs it to be held in any case;
  *   - liblxc loses its own children where SIGCHLD is ignored;
- *   - with LXC_ATTACH_TERMINAL the call returns when the program ends. */
+ *   - with LXC_ATTACH_TERMINAL the call returns when the program ends;
+ *   - a failed call may or may not have freed the label: see attach_now(). */
 static bool
 goes_to_a_child(const struct held *held, const struct call *call)
 {
     return geteuid() != 0 || has_unsaved(held) || ignores_children() ||
            (call->attach.options.attach_flags & LXC_ATTACH_TERMINAL) ||
-           (call->kind != FUNCTION && is_threaded());
+           call->attach.lsm_label != NULL || (call->kind != FUNCTION && is_threaded());
 }
 
 static void
@@ -511,8 +602,7 @@ attach_here(struct held *held, struct call *call, struct program *program)
     }
     before = open_descriptors();
     block_signals(&old);
-    result =
-        c->attach(c, runners[call->kind], call, &call->attach.options, &program->pid);
+    result = attach_now(c, &call->attach, runners[call->kind], call, &program->pid);
     restore_signals(&old);
     if (known >= 0)
         close_leaked(&before, known);
@@ -699,6 +789,7 @@ start_call(struct call *call)
         call->attach.options.stderr_fd = -1;
     call->stdio[0] = call->stdio[1] = call->stdio[2] = -1;
     call->attach.late_stdin = call->attach.report = -1;
+    call->attach.options.log_fd = -1;
 }
 
 PyObject *

@@ -65,15 +65,21 @@ NEEDS_RUNNING = frozenset(
         "attach",
         "attach_interface",
         "attach_wait",
+        "checkpoint",
         "console",
         "console_getfd",
+        "console_log",
         "detach_interface",
         "devpts_fd",
         "freeze",
         "init_pidfd",
+        "mount",
         "reboot",
+        "reboot2",
         "remove_device_node",
+        "seccomp_notify_fd_active",
         "set_cgroup_item",
+        "umount",
     )
 )
 NEEDS_STOPPED = frozenset(
@@ -81,14 +87,19 @@ NEEDS_STOPPED = frozenset(
         "clone",
         "create",
         "destroy",
+        "destroy_with_snapshots",
         "rename",
+        "restore",
         "snapshot",
         "snapshot_restore",
         "start",
     )
 )
 WRITES = frozenset(("clone", "create", "rename", "save_config", "snapshot"))
-NEEDS_DEFINITION = NEEDS_STOPPED - {"create"} | {"snapshot_destroy"}
+NEEDS_DEFINITION = NEEDS_STOPPED - {"create"} | {
+    "snapshot_destroy",
+    "snapshot_destroy_all",
+}
 
 
 def find_reason(container: Container, operation: str) -> str:

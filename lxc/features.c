@@ -18,14 +18,25 @@
 /* The struct has had no member put between others since. */
 #define OLDEST RELEASE(4, 0, 5)
 
-enum feature { DEVPTS_FD, INIT_PIDFD, SET_TIMEOUT, FEATURES };
+enum feature {
+    DEVPTS_FD,
+    GROUPS,
+    INIT_PIDFD,
+    LSM_LABEL,
+    RBDUSER,
+    SET_TIMEOUT,
+    FEATURES
+};
 
 static const struct {
     const char *name;
     int since;
 } features[FEATURES] = {
     [DEVPTS_FD] = {"devpts_fd", RELEASE(4, 0, 5)},
+    [GROUPS] = {"groups", RELEASE(4, 0, 7)},
     [INIT_PIDFD] = {"init_pidfd", RELEASE(4, 0, 5)},
+    [LSM_LABEL] = {"lsm_label", RELEASE(4, 0, 7)},
+    [RBDUSER] = {"rbduser", RELEASE(6, 0, 6)},
     [SET_TIMEOUT] = {"set_timeout", RELEASE(6, 0, 0)},
 };
 
@@ -109,6 +120,35 @@ need(enum feature feature)
     return false;
 }
 
+bool
+has_groups(void)
+{
+    return need(GROUPS);
+}
+
+bool
+has_lsm_label(void)
+{
+    return need(LSM_LABEL);
+}
+
+bool
+has_rbduser(void)
+{
+    return need(RBDUSER);
+}
+
+void
+set_rbduser(struct bdev_specs *specs, char *rbduser)
+{
+#if HEADERS >= RELEASE(6, 0, 6)
+    specs->rbd.rbduser = rbduser;
+#else
+    (void)specs;
+    (void)rbduser;
+#endif
+}
+
 static bool
 put(PyObject *dict, const char *name, bool there)
 {
@@ -174,6 +214,45 @@ Container_devpts_fd(PyObject *self, PyObject *ignored)
     struct lxc_container *c = held.c;
     WITHOUT_GIL(fd = c->devpts_fd(c));
     return take_descriptor(fd);
+}
+
+static PyObject *
+take_notifier(int fd)
+{
+    if (fd == -EBADF)
+        because("it has no seccomp notifier");
+    return take_descriptor(fd);
+}
+
+/* The handle keeps its own: the caller gets another one. */
+PyObject *
+Container_seccomp_notify_fd(PyObject *self, PyObject *ignored)
+{
+    int fd;
+
+    (void)ignored;
+    HELD held = hold(self, CONFIG | ADOPT);
+    if (held.c == NULL)
+        return NULL;
+    fd = held.c->seccomp_notify_fd(held.c);
+    if (fd < 0)
+        return take_notifier(fd == -1 ? -EBADF : fd);
+    fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    return take_descriptor(fd < 0 ? -errno : fd);
+}
+
+PyObject *
+Container_seccomp_notify_fd_active(PyObject *self, PyObject *ignored)
+{
+    int fd;
+
+    (void)ignored;
+    HELD held = hold(self, SHARED | ADOPT);
+    if (held.c == NULL)
+        return NULL;
+    struct lxc_container *c = held.c;
+    WITHOUT_GIL(fd = c->seccomp_notify_fd_active(c));
+    return take_notifier(fd);
 }
 
 bool

@@ -17,6 +17,7 @@ static const size_t texts[] = {
     offsetof(struct request, lxcpath),
     offsetof(struct request, cwd),
     offsetof(struct request, attach.program),
+    offsetof(struct request, attach.lsm_label),
     offsetof(struct request, attach.options.initial_cwd),
 };
 static const size_t lists[] = {

@@ -15,7 +15,7 @@ struct user {
     uid_t uid;
     gid_t gid;
     int ngroups; /* -1: leave them */
-    gid_t groups[1024];
+    gid_t groups[MOST_GROUPS];
 };
 
 struct request {

@@ -401,6 +401,7 @@ launch(const struct held *held, struct request *request, struct child *child)
     options->stdin_fd = pass(&passed, options->stdin_fd);
     options->stdout_fd = pass(&passed, options->stdout_fd);
     options->stderr_fd = pass(&passed, options->stderr_fd);
+    options->log_fd = pass(&passed, options->log_fd);
     request->attach.late_stdin = pass(&passed, request->attach.late_stdin);
     packed = pack_request(held, request); /* it speaks of the others */
     if (packed >= 0) {

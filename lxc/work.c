@@ -177,6 +177,12 @@ log_begin(void)
     return log;
 }
 
+int
+log_descriptor(void)
+{
+    return &lxc_log_fd != NULL ? lxc_log_fd : -1;
+}
+
 /* "lxc NAME TIME ERROR    conf - file.c:function:1 - MESSAGE\n" */
 static const char *
 message_of(char *line)
@@ -247,6 +253,34 @@ run_shell(void *payload)
     return lxc_attach_run_shell(NULL);
 }
 
+int
+attach_now(struct lxc_container *c, struct attach *attach, int (*run)(void *),
+           void *payload, pid_t *pid)
+{
+    char *label = attach->lsm_label != NULL ? strdup(attach->lsm_label) : NULL;
+    /* Where the host has no security module, liblxc takes 0 for the descriptor that the
+     * label is written to, and closes it. */
+    const int flags = label != NULL ? fcntl(STDIN_FILENO, F_GETFD) : -1;
+    const int copy = flags >= 0 ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) : -1;
+    int result;
+
+#if KNOWS_GROUPS
+    attach->options.groups.size = attach->ngroups;
+    attach->options.groups.list = attach->groups;
+    attach->options.lsm_label = label;
+#endif
+    result = c->attach(c, run, payload, &attach->options, pid);
+    if (copy >= 0) {
+        if (fcntl(STDIN_FILENO, F_GETFD) < 0 && dup2(copy, STDIN_FILENO) >= 0)
+            fcntl(STDIN_FILENO, F_SETFD, flags);
+        close(copy);
+    }
+    /* liblxc frees it on one of its ways to fail, and does not say on which. */
+    if (result >= 0)
+        free(label);
+    return result;
+}
+
 void
 attach_and_tell(struct lxc_container *c, struct attach *attach, int (*run)(void *),
                 void *payload, int fd)
@@ -258,7 +292,7 @@ attach_and_tell(struct lxc_container *c, struct attach *attach, int (*run)(void 
     int result;
 
     attach->report = fd;
-    result = c->attach(c, run, payload, &attach->options, &pid);
+    result = attach_now(c, attach, run, payload, &pid);
     if (result < 0) {
         log_reason(log, why, sizeof(why));
         say_why(fd, SAID_RETURNED, result, 0, why);

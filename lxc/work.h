@@ -97,13 +97,31 @@ int log_begin(void);
  * which is left empty where there is none. */
 void log_reason(int log, char *why, size_t size);
 
+/* The descriptor that liblxc logs to, whoever opened it; -1 if there is none. */
+int log_descriptor(void);
+
 /* What outlives this process has nothing more to write. */
 void log_seal(int log);
 
 /* --- Attach ------------------------------------------------------------------- */
 
+/* Since 4.0.7 lxc_attach_options_t has groups and lsm_label.  The flags have the same
+ * values in every liblxc. */
+#ifdef LXC_ATTACH_SETGROUPS
+#define KNOWS_GROUPS 1
+#else
+#define KNOWS_GROUPS 0
+#define LXC_ATTACH_LSM_LABEL 0x100000
+#define LXC_ATTACH_SETGROUPS 0x200000
+#endif
+
+#define MOST_GROUPS 1024
+
 struct attach {
     PADDED(lxc_attach_options_t, options);
+    const char *lsm_label;
+    size_t ngroups;
+    gid_t groups[MOST_GROUPS];
     const char *program;
     char **argv;
     int late_stdin; /* what liblxc must not see as descriptor 0; or -1 */
@@ -114,6 +132,10 @@ struct attach {
 /* What liblxc calls in the attached process, with a struct attach. */
 int run_command(void *payload);
 int run_shell(void *payload);
+
+/* Make the call, in whatever process: the options take what they point to from here. */
+int attach_now(struct lxc_container *c, struct attach *attach, int (*run)(void *),
+               void *payload, pid_t *pid);
 
 /* In the attached process, before its program. */
 void attach_begin(const struct attach *attach);

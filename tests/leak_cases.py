@@ -126,6 +126,10 @@ def attach_bad(name: str) -> tuple[Call, ...]:
         {"extra_env_vars": ["A=1"], "initial_cwd": 5},
         {"extra_env_vars": ["A=1"], "initial_cwd": "/", "stdout": object()},
         {"extra_env_vars": ["A=1"], "initial_cwd": "/", "stderr": 999},
+        {"groups": [5, "root"]},
+        {"lsm_label": "a\0"},
+        {"log_fd": 1, "initial_cwd": "/"},
+        {"log_fd": 1, "attach_flags": lxc.LXC_ATTACH_TERMINAL, "stdout": 999},
         {"nonsense": 1},
     ]
     calls: list[Call] = [
@@ -346,6 +350,60 @@ def reboot_good(w: World) -> None:
     assert w.stopped.stop()
 
 
+def reboot2_good(w: World) -> None:
+    assert w.stopped.start()
+    w.stopped.reboot2(0)
+    assert w.stopped.stop()
+
+
+def raises(*calls: Callable[[], object]) -> None:
+    """Each of them says that it could not be done."""
+    for call in calls:
+        with contextlib.suppress(lxc.LXCError):
+            call()
+            raise AssertionError(call)
+
+
+def snapshot_destroy_all_good(w: World) -> None:
+    assert w.tiny.snapshot()
+    w.tiny.snapshot_destroy_all()
+    w.tiny.snapshot_destroy_all()
+
+
+def destroy_with_snapshots_good(w: World) -> None:
+    assert w.tiny.snapshot()
+    w.tiny.destroy_with_snapshots()
+    w.define_tiny()
+
+
+def attach_groups(w: World) -> None:
+    options = {"groups": (5, 7), "lsm_label": "unconfined", **w.streams()}
+    if lxc.features()["groups"]:
+        w.running.attach_wait(COMMAND, ["true"], **options)
+
+
+def attach_terminal(w: World) -> None:
+    """Without a controlling terminal the program is ended at once."""
+    terminal = {"attach_flags": lxc.LXC_ATTACH_TERMINAL, "log_fd": w.null}
+    w.running.attach_wait(COMMAND, ["true"], **terminal, **w.streams())
+
+
+CHECKPOINT = "/proc/no-such-checkpoint"
+
+
+def migrate_fails(w: World) -> None:
+    raises(
+        lambda: w.running.migrate(lxc.MIGRATE_PRE_DUMP, CHECKPOINT),
+        lambda: w.stopped.migrate(lxc.MIGRATE_DUMP, CHECKPOINT),
+        lambda: w.stopped.migrate(lxc.MIGRATE_RESTORE, CHECKPOINT),
+    )
+
+
+def migrate_good(w: World) -> None:
+    with contextlib.suppress(lxc.LXCError):  # without criu
+        w.running.migrate(lxc.MIGRATE_FEATURE_CHECK, features_to_check=3)
+
+
 def freeze_good(w: World) -> None:
     assert w.running.freeze()
     assert w.running.unfreeze()
@@ -476,6 +534,8 @@ CASES: dict[str, Case] = {
         attach_wait_good, attach_wait_fails, attach_bad("attach_wait"), times=120
     ),
     "attach_wait, unsaved": Case(attach_wait_unsaved, times=120),
+    "attach_wait, groups": Case(attach_groups, times=40),
+    "attach_wait, terminal": Case(attach_terminal, times=20),
     "attach_wait, frozen": Case(attach_to_frozen, times=10),
     "attach_run_command": Case(
         lambda w: w.running.attach_wait(
@@ -521,6 +581,12 @@ CASES: dict[str, Case] = {
         reboot_good,
         lambda w: (w.stopped.reboot(), w.undefined.reboot()),
         no_arguments("reboot"),
+        times=8,
+    ),
+    "reboot2": Case(
+        reboot2_good,
+        lambda w: raises(lambda: w.stopped.reboot2(1), lambda: w.undefined.reboot2()),
+        (lambda w: w.running.reboot2("now"), lambda w: w.running.reboot2(nonsense=1)),
         times=8,
     ),
     "freeze": Case(
@@ -570,6 +636,16 @@ CASES: dict[str, Case] = {
         ),
         times=40,
     ),
+    "console_log": Case(
+        lambda w: raises(w.running.console_log),  # it was started without a buffer
+        lambda w: raises(w.stopped.console_log, w.undefined.console_log),
+        (
+            lambda w: w.running.console_log(read_max="x"),
+            lambda w: w.running.console_log(read_max=-1),
+            lambda w: w.running.console_log(read=False),
+            lambda w: w.running.console_log(nonsense=1),
+        ),
+    ),
     # The life of a container.
     "create": Case(
         create_good,
@@ -579,6 +655,8 @@ CASES: dict[str, Case] = {
             lambda w: w.undefined.create("busybox", args=5),
             lambda w: w.undefined.create("busybox", 0, ("a", 5)),
             lambda w: w.undefined.create("busybox", nonsense=1),
+            lambda w: w.undefined.create("busybox", fssize="2X"),
+            lambda w: w.undefined.create("busybox", bdev_specs={"lvm": {"vg": 5}}),
         ),
         times=20,
     ),
@@ -587,6 +665,20 @@ CASES: dict[str, Case] = {
         lambda w: (w.undefined.destroy(), w.running.destroy()),
         no_arguments("destroy"),
         times=20,
+    ),
+    "destroy_with_snapshots": Case(
+        destroy_with_snapshots_good,
+        lambda w: raises(
+            w.undefined.destroy_with_snapshots, w.running.destroy_with_snapshots
+        ),
+        no_arguments("destroy_with_snapshots"),
+        times=15,
+    ),
+    "snapshot_destroy_all": Case(
+        snapshot_destroy_all_good,
+        lambda w: raises(w.undefined.snapshot_destroy_all),
+        no_arguments("snapshot_destroy_all"),
+        times=15,
     ),
     "clone": Case(
         clone_good,
@@ -749,6 +841,58 @@ CASES: dict[str, Case] = {
         no_arguments("devpts_fd"),
         times=40,
     ),
+    "seccomp_notify_fd": Case(
+        lambda w: raises(w.running.seccomp_notify_fd),
+        lambda w: raises(w.stopped.seccomp_notify_fd, w.undefined.seccomp_notify_fd),
+        no_arguments("seccomp_notify_fd"),
+    ),
+    "seccomp_notify_fd_active": Case(
+        lambda w: raises(w.running.seccomp_notify_fd_active),
+        lambda w: raises(w.stopped.seccomp_notify_fd_active),
+        no_arguments("seccomp_notify_fd_active"),
+    ),
+    # Mounts and migration.
+    "mount": Case(
+        lambda w: raises(lambda: w.running.mount("/etc", "/mnt", "none", 4096, "ro")),
+        lambda w: raises(lambda: w.stopped.mount("/etc", "/mnt")),
+        (
+            lambda w: w.running.mount("/etc"),
+            lambda w: w.running.mount("/etc", 5),
+            lambda w: w.running.mount("/etc", "/mnt", "none", "bind"),
+            lambda w: w.running.mount("/etc", "/mnt", "none", 4096, 5),
+        ),
+        times=40,
+    ),
+    "umount": Case(
+        lambda w: raises(lambda: w.running.umount("/no/such/place", 2)),
+        lambda w: raises(lambda: w.stopped.umount("/mnt")),
+        text("umount"),
+        times=40,
+    ),
+    "checkpoint": Case(
+        lambda w: raises(lambda: w.running.checkpoint(CHECKPOINT)),
+        lambda w: raises(lambda: w.stopped.checkpoint(CHECKPOINT)),
+        text("checkpoint"),
+        times=10,
+    ),
+    "restore": Case(
+        lambda w: raises(lambda: w.stopped.restore(CHECKPOINT)),
+        lambda w: raises(lambda: w.running.restore(CHECKPOINT)),
+        text("restore"),
+        times=10,
+    ),
+    "migrate": Case(
+        migrate_good,
+        migrate_fails,
+        (
+            lambda w: w.running.migrate(),
+            lambda w: w.running.migrate(77),
+            lambda w: w.running.migrate(lxc.MIGRATE_DUMP, 5),
+            lambda w: w.running.migrate(lxc.MIGRATE_DUMP, "/d", 0, 0, "/p", 5),
+            lambda w: w.running.migrate(lxc.MIGRATE_DUMP, "/d", ghost_limit=-1),
+        ),
+        times=10,
+    ),
     "set_timeout": Case(
         set_timeout_good,
         lambda w: w.scratch.set_timeout(0),
@@ -819,6 +963,20 @@ CASES: dict[str, Case] = {
         lambda w: lxc.arch_to_personality("x86_64"),
         lambda w: lxc.arch_to_personality("no such"),
         (lambda w: lxc.arch_to_personality(5), lambda w: lxc.arch_to_personality()),
+    ),
+    "config_item_is_supported": Case(
+        lambda w: lxc.config_item_is_supported("lxc.net.0.veth.pair"),
+        lambda w: lxc.config_item_is_supported("no such"),
+        (lambda w: lxc.config_item_is_supported(5),),
+    ),
+    "get_wait_states": Case(
+        lambda w: lxc.get_wait_states(),
+        bad=(lambda w: lxc.get_wait_states(1),),  # type: ignore[call-arg]
+    ),
+    "has_api_extension": Case(
+        lambda w: lxc.has_api_extension("pidfd"),
+        lambda w: lxc.has_api_extension("no such"),
+        (lambda w: lxc.has_api_extension(5),),  # type: ignore[arg-type]
     ),
     "get_global_config_item": Case(
         lambda w: lxc.get_global_config_item("lxc.lxcpath"),

@@ -28,7 +28,7 @@ _lxc = importlib.import_module("_lxc")
 
 OPTIONS = (
     "attach_flags, namespaces, personality, initial_cwd, uid, gid, env_policy, "
-    "extra_env_vars, extra_keep_env, stdin, stdout, stderr"
+    "extra_env_vars, extra_keep_env, stdin, stdout, stderr, log_fd, lsm_label, groups"
 )
 
 # Every method that both layers have in common, with its keywords; "=" marks those that
@@ -36,6 +36,7 @@ OPTIONS = (
 METHODS = {
     "add_device_node": "src_path, dest_path=",
     "attach_interface": "src_ifname, dst_ifname=",
+    "checkpoint": "directory, stop=, verbose=",
     "clear_config": "",
     "clear_config_item": "key",
     "clone": (
@@ -43,8 +44,10 @@ METHODS = {
     ),
     "console": "ttynum=, stdinfd=, stdoutfd=, stderrfd=, escape=",
     "console_getfd": "ttynum=",
+    "console_log": "clear=, read=, read_max=",
     "destroy": "",
-    "detach_interface": "ifname",
+    "destroy_with_snapshots": "",
+    "detach_interface": "ifname, dst_ifname=",
     "devpts_fd": "",
     "freeze": "",
     "get_cgroup_item": "key",
@@ -55,10 +58,20 @@ METHODS = {
     "get_running_config_item": "key",
     "init_pidfd": "",
     "load_config": "path=",
+    "migrate": (
+        "cmd, directory=, verbose=, stop=, predump_dir=, pageserver_address=, "
+        "pageserver_port=, preserves_inodes=, action_script=, disable_skip_in_flight=, "
+        "ghost_limit=, features_to_check="
+    ),
+    "mount": "source, target, filesystemtype=, mountflags=, data=",
     "reboot": "",
+    "reboot2": "timeout=",
     "remove_device_node": "src_path, dest_path=",
     "rename": "new_name",
+    "restore": "directory, verbose=",
     "save_config": "path=",
+    "seccomp_notify_fd": "",
+    "seccomp_notify_fd_active": "",
     "set_cgroup_item": "key, value",
     "set_config_item": "key, value",
     "set_config_path": "path",
@@ -66,10 +79,12 @@ METHODS = {
     "shutdown": "timeout=",
     "snapshot": "comment_path=",
     "snapshot_destroy": "name",
+    "snapshot_destroy_all": "",
     "snapshot_list": "",
     "snapshot_restore": "name, newname=",
     "start": "useinit=, daemonize=, close_fds=, cmd=",
     "stop": "",
+    "umount": "target, mountflags=",
     "unfreeze": "",
     "wait": "state, timeout=",
 }
@@ -91,13 +106,16 @@ PUBLIC_METHODS = {
     "create_subprocess_exec": f"args, stdin=, stdout=, stderr=, limit=, {COMMAND}",
     "add_device_net": "name, destname=",
     "append_config_item": "key, value",
-    "create": "template=, flags=, args=, bdevtype=, fssize=",
+    "create": "template=, flags=, args=, bdevtype=, fssize=, bdev_specs=",
     "get_ips": "interface=, family=, scope=, timeout=",
 }
 
 RAW_METHODS = {
     **METHODS,
-    "create": "template=, flags=, bdevtype=, fssize=, args=",
+    "create": (
+        "template=, flags=, bdevtype=, fssize=, args=, fstype=, dir=, zfsroot=, vg=, "
+        "lv=, thinpool=, rbdname=, rbdpool=, rbduser="
+    ),
     "get_ips": "interface=, family=, scope=",
 }
 
@@ -107,7 +125,9 @@ PUBLIC_FUNCTIONS = {
     "attach_run_command": "cmd",
     # attach_wait(attach_run_shell, None) gives it one.
     "attach_run_shell": "payload=",
+    "config_item_is_supported": "key",
     "get_global_config_item": "key",
+    "get_wait_states": "",
     "list_containers": "active=, defined=, as_object=, config_path=",
 }
 
@@ -115,6 +135,7 @@ RAW_FUNCTIONS = {
     "features": "",
     "get_global_config_item": "key",
     "get_version": "",
+    "get_wait_states": "",
     "list_containers": "active=, defined=, config_path=",
 }
 
@@ -123,6 +144,8 @@ RAW_POSITIONAL_FUNCTIONS = (
     "arch_to_personality",
     "attach_run_command",
     "attach_run_shell",
+    "config_item_is_supported",
+    "has_api_extension",
 )
 
 PROPERTIES = (
@@ -143,6 +166,8 @@ CONSTANTS = {
     "CLONE_NEWPID": 0x20000000,
     "CLONE_NEWUSER": 0x10000000,
     "CLONE_NEWUTS": 0x04000000,
+    "FEATURE_LAZY_PAGES": 2,
+    "FEATURE_MEM_TRACK": 1,
     "LXC_ATTACH_CLEAR_ENV": 1,
     "LXC_ATTACH_DEFAULT": 0x0000FFFF,
     "LXC_ATTACH_DROP_CAPABILITIES": 2,
@@ -160,6 +185,10 @@ CONSTANTS = {
     "LXC_CLONE_MAYBE_SNAPSHOT": 16,
     "LXC_CLONE_SNAPSHOT": 4,
     "LXC_CREATE_QUIET": 1,
+    "MIGRATE_DUMP": 1,
+    "MIGRATE_FEATURE_CHECK": 3,
+    "MIGRATE_PRE_DUMP": 0,
+    "MIGRATE_RESTORE": 2,
 }
 SINCE_4_0_7 = {"LXC_ATTACH_LSM_LABEL": 0x100000, "LXC_ATTACH_SETGROUPS": 0x200000}
 
@@ -280,7 +309,7 @@ EVERY_KEYWORD: dict[str, dict[str, Any]] = {
         "bdevtype": "dir",
         "fssize": 0,
     },
-    "detach_interface": {"ifname": "none"},
+    "detach_interface": {"ifname": "none", "dst_ifname": "eth0"},
     "get_ips": {"interface": "eth0", "family": "inet", "scope": 0, "timeout": 0},
     "get_running_config_item": {"key": "lxc.uts.name"},
     "load_config": {"path": "/nowhere/config"},
@@ -341,7 +370,9 @@ def test_every_option_of_attach_is_taken(layer: Any, name: str, tmp_path: Path) 
         "stdout": 1,
         "stderr": 2,
     }
-    assert ", ".join(options) == OPTIONS
+    newer = {"log_fd": None, "lsm_label": None, "groups": None}
+    assert ", ".join({**options, **newer}) == OPTIONS
+    assert getattr(container, name)(print, "payload", **options, **newer) == -1
     assert getattr(container, name)(print, "payload", **options) == -1
 
 
@@ -499,22 +530,8 @@ def documentation() -> str:
 
 # --- liblxc's header ----------------------------------------------------------------
 
-# Members of struct lxc_container that a later version of the binding adds.
-LATER = {
-    "checkpoint",
-    "console_log",
-    "destroy_with_snapshots",
-    "migrate",
-    "mount",
-    "reboot2",
-    "restore",
-    "seccomp_notify_fd",
-    "seccomp_notify_fd_active",
-    "snapshot_destroy_all",
-    "umount",
-}
+# Members of struct lxc_container.
 NOT_WRAPPED = {
-    **dict.fromkeys(LATER, "a later version adds it"),
     "attach_run_wait": "attach_wait() covers it",
     "attach_run_waitl": "variadic twin of attach_run_wait",
     "createl": "variadic twin of create",
@@ -583,6 +600,135 @@ def test_no_call_is_listed_as_not_wrapped_but_is() -> None:
     assert not [name for name in NOT_WRAPPED if hasattr(_lxc.Container, name)]
 
 
+# The other exported functions: where they are, or why they are nowhere.
+FUNCTIONS = {
+    "list_active_containers": "list_containers",
+    "list_all_containers": "list_containers",
+    "list_defined_containers": "list_containers",
+    "lxc_attach_run_command": "attach_run_command",
+    "lxc_attach_run_shell": "attach_run_shell",
+    "lxc_config_item_is_supported": "config_item_is_supported",
+    "lxc_container_new": "Container",
+    "lxc_get_global_config_item": "get_global_config_item",
+    "lxc_get_version": "version",
+    "lxc_get_wait_states": "get_wait_states",
+    "lxc_has_api_extension": "has_api_extension",
+}
+NO_FUNCTIONS = {
+    "lxc_container_get": "counts references, as Python does for the object",
+    "lxc_container_put": "what the end of the object does",
+    "lxc_log_close": "a later version adds it",
+    "lxc_log_init": "a later version adds it",
+}
+HEADERS = ("attach_options.h", "lxccontainer.h")
+
+
+def without_comments(name: str) -> str:
+    return re.sub(r"/\*.*?\*/", "", header(name), flags=re.DOTALL)
+
+
+def test_every_function_of_liblxc_is_there_or_has_a_reason() -> None:
+    found = set()
+    for name in HEADERS:
+        found |= set(
+            re.findall(r"^(?:\w+ +)+\**(\w+)\(.*\);", without_comments(name), re.M)
+        )
+    assert found >= {"lxc_container_new", "lxc_attach_run_shell", "lxc_log_close"}
+    assert found - set(FUNCTIONS) - set(NO_FUNCTIONS) == set()
+    assert not [name for name in FUNCTIONS.values() if not hasattr(lxc, name)]
+    assert not [name for name in NO_FUNCTIONS if hasattr(lxc, name[len("lxc_") :])]
+
+
+# The fields of the structs that programs fill in: the keyword of the raw method, or why
+# there is none.
+def the_same(*names: str) -> dict[str, str]:
+    return dict(zip(names, names))
+
+
+FIELDS = {
+    "bdev_specs": (
+        "create",
+        the_same(
+            *("fstype", "fssize", "zfsroot", "vg", "lv", "thinpool", "dir"),
+            *("rbdname", "rbdpool", "rbduser"),
+        ),
+    ),
+    "lxc_attach_options_t": (
+        "attach",
+        {
+            **the_same(
+                *("attach_flags", "namespaces", "personality", "initial_cwd", "uid"),
+                *("gid", "env_policy", "extra_env_vars", "extra_keep_env", "log_fd"),
+                *("lsm_label", "groups"),
+            ),
+            "stdin_fd": "stdin",
+            "stdout_fd": "stdout",
+            "stderr_fd": "stderr",
+        },
+    ),
+    "lxc_console_log": ("console_log", the_same("clear", "read", "read_max")),
+    "lxc_groups_t": ("attach", {"size": "groups", "list": "groups"}),
+    "migrate_opts": (
+        "migrate",
+        the_same(
+            *("directory", "verbose", "stop", "predump_dir", "pageserver_address"),
+            *("pageserver_port", "preserves_inodes", "action_script"),
+            *("disable_skip_in_flight", "ghost_limit", "features_to_check"),
+        ),
+    ),
+}
+NO_FIELDS = {
+    "lxc_attach_command_t.argv": "part of the payload of attach_run_command",
+    "lxc_attach_command_t.program": "part of the payload of attach_run_command",
+    "lxc_console_log.data": "what console_log() returns",
+    "lxc_log.file": "a later version adds it",
+    "lxc_log.level": "a later version adds it",
+    "lxc_log.lxcpath": "a later version adds it",
+    "lxc_log.name": "a later version adds it",
+    "lxc_log.prefix": "a later version adds it",
+    "lxc_log.quiet": "a later version adds it",
+    "lxc_mount.version": "there is one version",
+    "lxc_snapshot.comment_pathname": "what snapshot_list() returns",
+    "lxc_snapshot.lxcpath": "what snapshot_list() returns",
+    "lxc_snapshot.name": "what snapshot_list() returns",
+    "lxc_snapshot.timestamp": "what snapshot_list() returns",
+}
+
+
+def struct_fields(name: str) -> dict[str, list[str]]:
+    """The structs of a header, and the fields of each, those of inner structs too."""
+    found = {}
+    text = without_comments(name)
+    for start in re.finditer(r"struct (\w+) \{", text):
+        depth, end = 1, start.end()
+        while depth:
+            depth += {"{": 1, "}": -1}.get(text[end], 0)
+            end += 1
+        body = text[start.end() : end - 1]
+        found[start[1]] = re.findall(r"^\s*[\w \t]+?[ \t*]+(\w+);", body, re.M)
+    return found
+
+
+def test_every_field_of_a_struct_is_there_or_has_a_reason() -> None:
+    structs = {}
+    for name in HEADERS:
+        structs.update(struct_fields(name))
+    assert "features_to_check" in structs["migrate_opts"]
+    assert "rbdname" in structs["bdev_specs"]
+    structs.pop("lxc_container")  # its members are the calls
+    for struct, fields in structs.items():
+        method, known = FIELDS.get(struct, ("", {}))
+        missing = [
+            field
+            for field in fields
+            if field not in known and f"{struct}.{field}" not in NO_FIELDS
+        ]
+        assert not missing, struct
+        if method:
+            there = {p.name for p in parameters(getattr(_lxc.Container, method))}
+            assert set(known.values()) <= there
+
+
 # Macros of the headers that are no values for programs.
 NO_CONSTANTS = {
     "LXC_ATTACH_DETECT_PERSONALITY": "what personality=-1 means",
@@ -591,14 +737,16 @@ NO_CONSTANTS = {
     "LXC_CLONE_ALLOW_RUNNING": "collides with an internal flag of liblxc",
     "LXC_CLONE_MAXFLAGS": "a bound",
     "LXC_CREATE_MAXFLAGS": "a bound",
+    "LXC_MOUNT_API_V1": "the only version of a struct",
 }
 
 
-@pytest.mark.parametrize("name", ["attach_options.h", "lxccontainer.h"])
+@pytest.mark.parametrize("name", HEADERS)
 def test_every_flag_of_the_header_is_exported(name: str) -> None:
-    flags = set(
-        re.findall(r"#define (LXC_(?:ATTACH|CLONE|CREATE)_\w+)", header(name))
-    ) - set(NO_CONSTANTS)
+    flags = set(re.findall(r"#define ((?:LXC|FEATURE)_[A-Z]\w+)", header(name))) - set(
+        NO_CONSTANTS
+    )
+    flags |= set(re.findall(r"^\s*(MIGRATE_\w+)", header(name), re.MULTILINE))
     assert flags
     assert not [flag for flag in flags if not hasattr(lxc, flag)]
 

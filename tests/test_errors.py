@@ -33,14 +33,17 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "attach": (print, None),
     "attach_interface": ("none-such", "eth0"),
     "attach_wait": (print, None),
+    "checkpoint": ("/nowhere", False, False),
     "clear_config": (),
     "clear_config_item": ("lxc.environment",),
     "clone": ("d", None, 0, "dir", "data", 0, ()),
     "console": (1, 0, 1, 2, 1),
     "console_getfd": (1,),
-    "create": ("none-such", 0, (), "dir", 0),
+    "console_log": (False, True, 0),
+    "create": ("none-such", 0, (), "dir", 0, None),
     "destroy": (),
-    "detach_interface": ("none-such",),
+    "destroy_with_snapshots": (),
+    "detach_interface": ("none-such", "eth0"),
     "devpts_fd": (),
     "freeze": (),
     "get_cgroup_item": ("pids.max",),
@@ -52,10 +55,19 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "get_running_config_item": ("lxc.environment",),
     "init_pidfd": (),
     "load_config": ("/nowhere/config",),
+    "migrate": (
+        *(lxc.MIGRATE_DUMP, "/nowhere", False, False, None, None, None, False),
+        *(None, False, 0, 0),
+    ),
+    "mount": ("/etc", "/mnt", "none", 4096, ""),
     "reboot": (),
+    "reboot2": (0,),
     "remove_device_node": ("/dev/null", "/dev/null"),
     "rename": ("d",),
+    "restore": ("/nowhere", False),
     "save_config": ("/nowhere/config",),
+    "seccomp_notify_fd": (),
+    "seccomp_notify_fd_active": (),
     "set_cgroup_item": ("pids.max", "100"),
     "set_config_item": ("lxc.environment", "A=1"),
     "set_config_path": ("/nowhere",),
@@ -63,16 +75,18 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "shutdown": (0,),
     "snapshot": ("/nowhere/comment",),
     "snapshot_destroy": ("snap0",),
+    "snapshot_destroy_all": (),
     "snapshot_list": (),
     "snapshot_restore": ("snap0", "d"),
     "start": (False, True, False, ("/bin/true",)),
     "stop": (),
+    "umount": ("/mnt", 2),
     "unfreeze": (),
     "wait": ("RUNNING", 0),
 }
 RAW_CALLS = {
     **{name: given for name, given in CALLS.items() if hasattr(_lxc.Container, name)},
-    "create": ("none-such", 0, "dir", 0, ()),
+    "create": ("none-such", 0, "dir", 0, (), *(9 * (None,))),
     "get_ips": ("eth0", "inet", 0),
 }
 PROPERTIES = (
@@ -232,19 +246,24 @@ REQUIRED = {
     "attach": 1,
     "attach_interface": 1,
     "attach_wait": 1,
+    "checkpoint": 1,
     "clear_config_item": 1,
     "clone": 1,
     "detach_interface": 1,
     "get_cgroup_item": 1,
     "get_config_item": 1,
     "get_running_config_item": 1,
+    "migrate": 1,
+    "mount": 2,
     "remove_device_node": 1,
     "rename": 1,
+    "restore": 1,
     "set_cgroup_item": 2,
     "set_config_item": 2,
     "set_config_path": 1,
     "snapshot_destroy": 1,
     "snapshot_restore": 1,
+    "umount": 1,
     "wait": 1,
 }
 
@@ -271,6 +290,8 @@ WRONG_TYPES: list[tuple[str, tuple[Any, ...]]] = [
     ("attach_wait", (5,)),
     ("attach_wait", (None,)),
     ("attach_wait", ("/bin/true",)),
+    ("checkpoint", (5,)),
+    ("checkpoint", (None,)),
     ("clear_config_item", (5,)),
     ("clear_config_item", (None,)),
     ("clone", (5,)),
@@ -287,7 +308,9 @@ WRONG_TYPES: list[tuple[str, tuple[Any, ...]]] = [
     ("console", (1, 0, 1, "err")),
     ("console", (1, 0, 1, 2, "a")),
     ("console_getfd", ("one",)),
+    ("console_log", (False, True, "all")),
     ("detach_interface", (5,)),
+    ("detach_interface", ("none-such", 5)),
     ("get_cgroup_item", (5,)),
     ("get_config_item", (5,)),
     ("get_config_item", (None,)),
@@ -295,10 +318,21 @@ WRONG_TYPES: list[tuple[str, tuple[Any, ...]]] = [
     ("get_keys", (5,)),
     ("get_running_config_item", (5,)),
     ("load_config", (5,)),
+    ("migrate", (lxc.MIGRATE_DUMP, 5)),
+    ("migrate", (lxc.MIGRATE_DUMP, "/nowhere", False, False, 5)),
+    ("migrate", (lxc.MIGRATE_DUMP, "/nowhere", *(6 * (None,)), 5)),
+    ("mount", (5, "/mnt")),
+    ("mount", ("/etc", None)),
+    ("mount", ("/etc", "/mnt", 5)),
+    ("mount", ("/etc", "/mnt", None, "bind")),
+    ("mount", ("/etc", "/mnt", None, 0, 5)),
+    ("reboot2", ("soon",)),
     ("remove_device_node", (5,)),
     ("remove_device_node", ("/dev/null", 5)),
     ("rename", (5,)),
     ("rename", (None,)),
+    ("restore", (5,)),
+    ("restore", (None,)),
     ("save_config", (5,)),
     ("set_cgroup_item", (5, "100")),
     ("set_cgroup_item", ("pids.max", 5)),
@@ -314,6 +348,9 @@ WRONG_TYPES: list[tuple[str, tuple[Any, ...]]] = [
     ("snapshot_restore", ("snap0", 5)),
     ("start", (False, True, False, 5)),
     ("start", (False, True, False, (5,))),
+    ("umount", (5,)),
+    ("umount", (None,)),
+    ("umount", ("/mnt", "detach")),
     ("wait", (5,)),
     ("wait", (None,)),
     ("wait", ("RUNNING", "soon")),
@@ -345,6 +382,10 @@ def test_an_argument_of_another_type_is_a_type_error(
         ("extra_env_vars", (5,)),
         ("extra_keep_env", 5),
         ("extra_keep_env", (5,)),
+        ("groups", 5),
+        ("groups", ("root",)),
+        ("groups", (1.5,)),
+        ("lsm_label", 5),
     ],
 )
 @pytest.mark.parametrize("name", ["attach", "attach_wait"])
@@ -362,6 +403,7 @@ NULS: list[tuple[str, tuple[Any, ...]]] = [
     ("append_config_item", ("lxc.environment", "A=\0")),
     ("attach_interface", ("no\0ne",)),
     ("attach_interface", ("none-such", "et\0h")),
+    ("checkpoint", ("/nowhere\0",)),
     ("clear_config_item", ("lxc.environment\0",)),
     ("clone", ("d", "/tmp\0")),
     ("clone", ("d", None, 0, "di\0r")),
@@ -369,13 +411,20 @@ NULS: list[tuple[str, tuple[Any, ...]]] = [
     ("clone", ("d", None, 0, None, None, 0, ("ar\0g",))),
     ("create", ("none\0such",)),
     ("detach_interface", ("no\0ne",)),
+    ("detach_interface", ("none", "et\0h")),
     ("get_cgroup_item", ("pids.max\0",)),
     ("get_config_item", ("lxc.environment\0",)),
     ("get_ips", ("eth\0",)),
     ("get_keys", ("lxc.net\0",)),
     ("get_running_config_item", ("lxc.environment\0",)),
     ("load_config", ("/nowhere\0",)),
+    ("migrate", (lxc.MIGRATE_DUMP, "/nowhere\0")),
+    ("mount", ("/etc\0", "/mnt")),
+    ("mount", ("/etc", "/mnt\0")),
+    ("mount", ("/etc", "/mnt", "no\0ne")),
+    ("mount", (None, "/mnt", "tmpfs", 0, "size\0")),
     ("remove_device_node", ("/dev/\0null",)),
+    ("restore", ("/nowhere\0",)),
     ("save_config", ("/nowhere\0",)),
     ("set_cgroup_item", ("pids.max\0", "100")),
     ("set_cgroup_item", ("pids.max", "10\0")),
@@ -384,6 +433,7 @@ NULS: list[tuple[str, tuple[Any, ...]]] = [
     ("set_config_path", ("/nowhere\0",)),
     ("snapshot", ("/nowhere\0",)),
     ("start", (False, True, False, ("/bin/\0true",))),
+    ("umount", ("/mnt\0",)),
     ("wait", ("RUN\0NING", 0)),
 ]
 
@@ -536,6 +586,30 @@ def test_last_error_of_an_undefined_container_says_so(
     getattr(container, name)(*(() if name == "snapshot" else CALLS[name]))
     reason = container.last_error.reason
     assert "defined" in reason or "running" in reason
+
+
+# What each raises there: none of the newer calls returns False.
+RAISES = {
+    "checkpoint": "it is not defined",
+    "console_log": "it is not running",
+    "destroy_with_snapshots": "it is not defined",
+    "migrate": "it is not defined",
+    "mount": "it is not running",
+    "reboot2": "it is not running",
+    "restore": "it is not defined",
+    "seccomp_notify_fd_active": "it is not running",
+    "snapshot_destroy_all": "it is not defined",
+    "umount": "it is not running",
+}
+
+
+@pytest.mark.parametrize("name", RAISES)
+def test_a_newer_call_raises_what_it_could_not_do(name: str, tmp_path: Path) -> None:
+    container = lxc.Container("c", str(tmp_path))
+    with timed(5), pytest.raises(lxc.LXCError) as raised:
+        getattr(container, name)(*CALLS[name])
+    assert str(raised.value) == f"{name} of 'c' failed: {RAISES[name]}"
+    assert not list(tmp_path.iterdir())
 
 
 def test_last_error_belongs_to_one_object(tmp_path: Path) -> None:

@@ -25,7 +25,13 @@ from lxc import _lxc
 # The first release that has it, and a call of it.
 SINCE = {
     "devpts_fd": ((4, 0, 5), "c.devpts_fd()"),
+    "groups": ((4, 0, 7), "c.attach_wait(print, groups=[5])"),
     "init_pidfd": ((4, 0, 5), "c.init_pidfd()"),
+    "lsm_label": ((4, 0, 7), "c.attach_wait(print, lsm_label='x')"),
+    "rbduser": (
+        (6, 0, 6),
+        "c.create('/no/such', bdev_specs={'rbd': {'rbduser': 'admin'}})",
+    ),
     "set_timeout": ((6, 0, 0), "c.set_timeout(5)"),
 }
 OLDEST = (4, 0, 5)

@@ -224,7 +224,7 @@ def test_a_failed_create_leaves_what_was_defined_before(
         {"template": "busybox", "args": (5,)},
         {"template": "busybox", "args": ["--a", None]},
         {"template": "busybox", "bdevtype": 5},
-        {"template": "busybox", "fssize": "big"},
+        {"template": "busybox", "fssize": b"2G"},
         {"template": "busybox", "none_such": 1},
     ],
     ids=str,

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * mount and umount: liblxc forks a child, which joins the container's namespaces.
+ *
+ * What it mounts goes through a directory that host and container share, which
+ * lxc.mount.auto = shmounts: makes when the container starts.  The errno stays in the
+ * child.
+ */
+#include "_lxc.h"
+
+#include <errno.h>
+
+struct mount {
+    struct lxc_container *c;
+    const char *source, *target, *filesystemtype, *data;
+    unsigned long flags;
+};
+
+/* Its only version says nothing more. */
+#define NOTHING_MORE                                                                   \
+    (&(PADDED(struct lxc_mount, mount)){.mount = {.version = LXC_MOUNT_API_V1}}.mount)
+
+static int
+mount_now(const void *argument)
+{
+    const struct mount *mount = argument;
+    struct lxc_container *c = mount->c;
+
+    return c->mount(c, mount->source, mount->target, mount->filesystemtype,
+                    mount->flags, mount->data, NOTHING_MORE);
+}
+
+static int
+umount_now(const void *argument)
+{
+    const struct mount *mount = argument;
+    struct lxc_container *c = mount->c;
+
+    return c->umount(c, mount->target, mount->flags, NOTHING_MORE);
+}
+
+/* A failed umount is 1, not -1. */
+static PyObject *
+call_mount(PyObject *self, struct mount *mount, int (*call)(const void *))
+{
+    int result = -1;
+
+    HELD held = hold(self, CONFIG | ADOPT);
+    if (held.c == NULL)
+        return NULL;
+    mount->c = held.c;
+    if (!call_apart(call, mount, &result))
+        return NULL;
+    if (result == -EINVAL && call == mount_now)
+        because("it has no lxc.mount.auto = shmounts:, which it must start with");
+    return PyBool_FromLong(result == 0);
+}
+
+static int
+flags(PyObject *arg, void *result)
+{
+    unsigned long long value = 0;
+
+    if (!optional_size(arg, &value))
+        return 0;
+    *(unsigned long *)result = (unsigned long)value;
+    return 1;
+}
+
+PyObject *
+Container_mount(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"source",     "target", "filesystemtype",
+                            "mountflags", "data",   NULL};
+    OWNED PyObject *source = NULL, *target = NULL, *type = NULL, *data = NULL;
+    struct mount mount = {0};
+
+    if (!PyArg_ParseTupleAndKeywords(
+            args, kwargs, "O&O&|O&O&O&:mount", names, optional_text, &source, text,
+            &target, optional_text, &type, flags, &mount.flags, optional_text, &data))
+        return NULL;
+    mount.source = c_str(source);
+    mount.target = c_str(target);
+    mount.filesystemtype = c_str(type);
+    mount.data = c_str(data);
+    return call_mount(self, &mount, mount_now);
+}
+
+PyObject *
+Container_umount(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"target", "mountflags", NULL};
+    OWNED PyObject *target = NULL;
+    struct mount mount = {0};
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&|O&:umount", names, text, &target,
+                                     flags, &mount.flags))
+        return NULL;
+    mount.target = c_str(target);
+    return call_mount(self, &mount, umount_now);
+}
