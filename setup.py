@@ -43,6 +43,7 @@ LICENSE = "LGPL-2.1-or-later"
 OLDEST_LIBLXC = "4.0.5"
 LAUNCHER_SOURCES = [
     "lxc/launcher.c",
+    "lxc/log.c",
     "lxc/relay.c",
     "lxc/request.c",
     "lxc/run.c",
@@ -279,8 +280,10 @@ setup(
                 "lxc/attach.c",
                 "lxc/child.c",
                 "lxc/features.c",
+                "lxc/listen.c",
                 "lxc/listing.c",
                 "lxc/lock.c",
+                "lxc/log.c",
                 "lxc/process.c",
                 "lxc/request.c",
                 "lxc/spawn.c",
