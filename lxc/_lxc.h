@@ -283,7 +283,7 @@ PyObject *module_list_containers(PyObject *module, PyObject *args, PyObject *kwa
 struct child {
     pid_t pid; /* 0 once reaped */
     int fd;    /* our end of the socket pair */
-    int log;   /* liblxc's log of its own; -1: there is none, or it is lxc_log_init()'s */
+    int log; /* liblxc's log of its own; -1: there is none, or it is lxc_log_init()'s */
     struct mark mark; /* where it begins in that */
 };
 

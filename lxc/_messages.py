@@ -151,9 +151,7 @@ def with_cause_last(text: str) -> str:
 def forward_heard(container: Container, heard: Heard | None) -> None:
     """Forward what was said of a call that did not fail."""
     _, _, text, shared, overlaps, since = heard or _lxc._heard()
-    forward(
-        container.name, find_messages(container, text, shared, overlaps, since)
-    )
+    forward(container.name, find_messages(container, text, shared, overlaps, since))
 
 
 # --- logging --------------------------------------------------------------------------
@@ -207,7 +205,9 @@ def set_level(level: str | None) -> None:
     _lxc._log_level(number, True)
 
 
-def init(name: Any, lxcpath: Any, file: Any, level: str, prefix: Any, quiet: Any) -> None:
+def init(
+    name: Any, lxcpath: Any, file: Any, level: str, prefix: Any, quiet: Any
+) -> None:
     global log_name
 
     number = number_of(level)

@@ -14,12 +14,13 @@ from . import _lxc
 
 TYPE_CHECKING = False  # of typing, which takes long to import
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Union
 
     from . import Container
     from ._messages import Message
 
-    Heard = tuple[str | None, str | None, str, bool, bool, float]
+    Text = Union[str, None]
+    Heard = tuple[Text, Text, str, bool, bool, float]
     Finding = tuple[type["LXCError"], str]
 
 __all__ = [

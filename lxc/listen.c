@@ -290,8 +290,9 @@ module__log_level(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "ip:_log_level", &level, &loud))
         return NULL;
     if (!log_level(level)) {
-        PyErr_SetString(PyExc_NotImplementedError,
-                        "this liblxc does not let its level be changed: use log_init()");
+        PyErr_SetString(
+            PyExc_NotImplementedError,
+            "this liblxc does not let its level be changed: use log_init()");
         return NULL;
     }
     __atomic_store_n(&is_loud, loud, __ATOMIC_RELAXED);
@@ -308,8 +309,8 @@ module__log_init(PyObject *module, PyObject *args)
 
     (void)module;
     if (!PyArg_ParseTuple(args, "O&O&O&siO&p:_log_init", optional_text, &name,
-                          optional_text, &lxcpath, optional_text, &file, &level, &number,
-                          optional_text, &prefix, &quiet))
+                          optional_text, &lxcpath, optional_text, &file, &level,
+                          &number, optional_text, &prefix, &quiet))
         return NULL;
     memset(&padded, 0, sizeof(padded));
     padded.log.name = c_str(name);

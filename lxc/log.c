@@ -32,7 +32,8 @@ extern struct category lxc_log_category_lxc
 static int
 open_memory(void)
 {
-    const int fd = above_stdio(memfd_create("lxc-log", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    const int fd =
+        above_stdio(memfd_create("lxc-log", MFD_CLOEXEC | MFD_ALLOW_SEALING));
 
     if (fd >= 0)
         fcntl(fd, F_SETFL, O_APPEND);
@@ -105,7 +106,8 @@ log_forked(void)
     own.listeners = 0;
 }
 
-/* The program may have closed the descriptor, and have another file under its number. */
+/* The program may have closed the descriptor, and have another file under its number.
+ */
 static bool
 is_own(int fd, struct stat *status)
 {
@@ -121,8 +123,8 @@ renew(unsigned long process, struct stat *status)
 
     if (fd < 0)
         return false;
-    high = old >= 0 ? dup3(fd, old, O_CLOEXEC)
-                    : fcntl(fd, F_DUPFD_CLOEXEC, HIGH_NUMBER);
+    high =
+        old >= 0 ? dup3(fd, old, O_CLOEXEC) : fcntl(fd, F_DUPFD_CLOEXEC, HIGH_NUMBER);
     if (high >= 0) {
         close(fd);
         fd = high;

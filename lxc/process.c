@@ -183,8 +183,8 @@ convert_user(PyObject *given, struct user *user)
 PyObject *
 Container__request(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"argv", "environment", "variables", "cwd",
-                            "user", "leash",       "tty",       "log", NULL};
+    static char *names[] = {"argv",  "environment", "variables", "cwd", "user",
+                            "leash", "tty",         "log",       NULL};
     OWNED PyObject *cwd = NULL;
     PyObject *argv, *environment, *variables, *user;
     STRINGS arguments = NULL;

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 from . import _lxc
 from ._messages import Message, forward, parse, sentence
-from .errors import Frozen, LXCError, NotDefined, NotRunning
+from .errors import Frozen, LXCError, NotRunning
 
 if TYPE_CHECKING:
     from . import Container
@@ -330,9 +330,10 @@ class Launch:
     def check_state(self) -> None:
         state = self.container.state
         if state == "STOPPED":
-            if self.container.defined:
-                raise self.error(NotRunning, "it is not running")
-            raise self.error(NotDefined, "it is not defined")
+            defined = self.container.defined
+            raise self.error(
+                NotRunning, "it is not running" if defined else "it is not defined"
+            )
         if state in ("FROZEN", "FREEZING"):
             raise self.error(Frozen, "it is frozen: unfreeze() it first")
 

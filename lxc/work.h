@@ -104,8 +104,8 @@ int log_get_level(void);
 
 /* Where a call begins in the log that the process has for all its calls. */
 struct mark {
-    int fd;      /* -1: there is none */
-    off_t from;  /* bytes */
+    int fd;                /* -1: there is none */
+    off_t from;            /* bytes */
     bool listens, foreign; /* foreign: the log is not ours, but lxc_log_init()'s */
 };
 
