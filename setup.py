@@ -46,6 +46,7 @@ LICENSE_FILE = "COPYING"
 OLDEST_LIBLXC = "4.0.5"
 LAUNCHER_SOURCES = [
     "lxc/launcher.c",
+    "lxc/log.c",
     "lxc/relay.c",
     "lxc/request.c",
     "lxc/run.c",
@@ -288,8 +289,10 @@ setup(
                 "lxc/attach.c",
                 "lxc/child.c",
                 "lxc/features.c",
+                "lxc/listen.c",
                 "lxc/listing.c",
                 "lxc/lock.c",
+                "lxc/log.c",
                 "lxc/migrate.c",
                 "lxc/mount.c",
                 "lxc/process.c",

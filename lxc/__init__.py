@@ -69,7 +69,17 @@ from ._lxc import (
     get_wait_states,
     has_api_extension,
 )
-from .errors import Frozen, LXCError, LXCOSError, NotRunning, find_reason
+from .errors import (
+    AlreadyExists,
+    Frozen,
+    LXCError,
+    LXCOSError,
+    NotDefined,
+    NotRunning,
+    PermissionDenied,
+    TimedOut,
+    find_error,
+)
 from .network import ContainerNetwork, ContainerNetworkList
 
 # Types are for their checkers: typing alone would take longer than all of lxc.
@@ -80,6 +90,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any, Literal, Protocol, TypeVar, Union
 
+    from .errors import Heard
     from .process import Command, Environment, Word
 
     class HasFileno(Protocol):
@@ -122,13 +133,17 @@ __all__ = [
     "MIGRATE_FEATURE_CHECK",
     "MIGRATE_PRE_DUMP",
     "MIGRATE_RESTORE",
+    "AlreadyExists",
     "Container",
     "ContainerNetwork",
     "ContainerNetworkList",
     "Frozen",
     "LXCError",
     "LXCOSError",
+    "NotDefined",
     "NotRunning",
+    "PermissionDenied",
+    "TimedOut",
     "arch_to_personality",
     "attach_run_command",
     "attach_run_shell",
@@ -139,6 +154,9 @@ __all__ = [
     "get_wait_states",
     "has_api_extension",
     "list_containers",
+    "log_close",
+    "log_forward",
+    "log_init",
     "version",
 ]
 
@@ -232,43 +250,80 @@ def _runner(run: Callable[..., Any], payload: Any) -> tuple[Any, ...]:
     return (run,) if payload is MISSING else (run, payload)
 
 
+def inside(path: Path, name: Text) -> str:
+    """Where the container of that name is, or would be."""
+    return os.path.join(os.fsdecode(path), os.fsdecode(name))
+
+
 class Container(_lxc.Container):
     """A container by its name and lxcpath (config_path, by default liblxc's).
 
-    It need not exist: create() makes it.  Raises ValueError for what can be no name,
-    RuntimeError where liblxc cannot open it.  Several threads may use one object.
+    It need not exist: create() makes it.  Methods that return False, or -1, where
+    something is refused leave the reason in last_error; with strict they raise it, an
+    LXCError.  (What clone() and rename() return, and list_containers(), is not strict.)
+    Raises ValueError for what can be no name, RuntimeError where liblxc cannot open it.
+    Several threads may use one object.
     """
 
     last_error: LXCError | None = None
     """What the last call that returned False or -1 failed for."""
 
-    def __init__(self, name: Text, config_path: Path | None = None) -> None:
-        super().__init__(name, config_path or None)
+    strict = False
+    """Whether methods raise LXCError where they would return False or -1."""
 
-    def _note(self, operation: str, result: T) -> T:
-        """Keep the reason of a failure."""
+    def __init__(
+        self, name: Text, config_path: Path | None = None, *, strict: bool = False
+    ) -> None:
+        super().__init__(name, config_path or None)
+        if strict:
+            self.strict = True
+
+    def _note(
+        self, operation: str, result: T, about: Any = None, heard: Heard | None = None
+    ) -> T:
+        """Keep the reason of a failure, and raise it if that is wanted."""
         if result is False or (result == -1 and operation.startswith("attach")):
-            self.last_error = LXCError(
-                operation, self.name, find_reason(self, operation)
-            )
+            error = self._failure(operation, about, heard)
+            if self.strict:
+                raise error
+        elif _forwards:
+            from ._messages import forward_heard
+
+            forward_heard(self, heard)
         return result
 
     def _must(
-        self, operation: str, ok: bool, look: Callable[[], str | None] | None = None
+        self, operation: str, ok: bool, about: Any = None, heard: Heard | None = None
     ) -> None:
-        """Raise for what was not done; look may find a reason that liblxc has not."""
+        """Raise for what was not done."""
         if not ok:
-            said = _lxc._reason()  # what look asks the container forgets it
-            reason = (look() if look else None) or said
-            raise LXCError(operation, self.name, reason or find_reason(self, operation))
+            raise self._failure(operation, about, heard)
+        self._note(operation, ok, about, heard)
+
+    def _failure(
+        self, operation: str, about: Any = None, heard: Heard | None = None
+    ) -> LXCError:
+        """The reason of a failure, kept."""
+        self.last_error = find_error(self, operation, about, heard)
+        return self.last_error
 
     def _own(self, operation: str, call: Callable[[], T]) -> T:
         """What a call gives, often a descriptor of the caller's own; or LXCOSError."""
         try:
             return call()
         except OSError as error:
-            reason = find_reason(self, operation)
-            raise LXCOSError(operation, self.name, reason, error.errno) from None
+            found = self._failure(operation)
+            if isinstance(found, OSError):
+                raise found from None
+            self.last_error = LXCOSError(
+                operation,
+                self.name,
+                found.reason,
+                error.errno,
+                messages=found.messages,
+                found=found.found,
+            )
+            raise self.last_error from None
 
     # --- Networks ---------------------------------------------------------------------
 
@@ -291,7 +346,9 @@ class Container(_lxc.Container):
         Wraps lxc_container.attach_interface.
         """
         return self._note(
-            "attach_interface", super().attach_interface(src_ifname, dst_ifname)
+            "attach_interface",
+            super().attach_interface(src_ifname, dst_ifname),
+            src_ifname,
         )
 
     def detach_interface(self, ifname: Text, dst_ifname: Text | None = None) -> bool:
@@ -301,7 +358,7 @@ class Container(_lxc.Container):
         Wraps lxc_container.detach_interface.
         """
         return self._note(
-            "detach_interface", super().detach_interface(ifname, dst_ifname)
+            "detach_interface", super().detach_interface(ifname, dst_ifname), ifname
         )
 
     def add_device_net(self, name: str, destname: str | None = None) -> bool:
@@ -312,7 +369,7 @@ class Container(_lxc.Container):
         """
         from ._device import move_interface
 
-        return self._note("add_device_net", move_interface(self, name, destname))
+        return self._note("add_device_net", move_interface(self, name, destname), name)
 
     def add_device_node(self, src_path: Path, dest_path: Path | None = None) -> bool:
         """Give the running container the host's device node src_path, as dest_path.
@@ -323,7 +380,7 @@ class Container(_lxc.Container):
         as lxc.cgroup2.devices.allow.  Wraps lxc_container.add_device_node.
         """
         return self._note(
-            "add_device_node", super().add_device_node(src_path, dest_path)
+            "add_device_node", super().add_device_node(src_path, dest_path), src_path
         )
 
     def remove_device_node(self, src_path: Path, dest_path: Path | None = None) -> bool:
@@ -403,11 +460,9 @@ class Container(_lxc.Container):
             # liblxc fills the x of a pattern in at random, each time that it reads it:
             # what is saved is what is in force.
             self._replace_config_item(key, read_config_item(self, key))
-        if not ok:
-            self.last_error = LXCError(
-                "set_config_item", self.name, f"liblxc refuses {key!r} = {value!r}"
-            )
-        return ok
+        if ok:
+            return True
+        return self._note("set_config_item", ok, (key, value))
 
     def append_config_item(self, key: Text, value: Text) -> bool:
         """Add a value to an item that is a list; set one that is not.
@@ -415,14 +470,16 @@ class Container(_lxc.Container):
         Return False for an unknown key or a refused value.
         Wraps lxc_container.set_config_item.
         """
-        return self._note("append_config_item", super().set_config_item(key, value))
+        return self._note(
+            "append_config_item", super().set_config_item(key, value), (key, value)
+        )
 
     def clear_config_item(self, key: Text) -> bool:
         """Clear an item in memory; False for an unknown key.
 
         Wraps lxc_container.clear_config_item.
         """
-        return self._note("clear_config_item", super().clear_config_item(key))
+        return self._note("clear_config_item", super().clear_config_item(key), key)
 
     def clear_config(self) -> None:
         """Forget the configuration in memory; the file stays.
@@ -451,7 +508,9 @@ class Container(_lxc.Container):
         Call clear_config() first to replace it.  Return whether it could be read.
         Wraps lxc_container.load_config.
         """
-        return self._note("load_config", super().load_config(path))
+        return self._note(
+            "load_config", super().load_config(path), path or self.config_file_name
+        )
 
     def save_config(self, path: Path | None = None) -> bool:
         """Write the configuration to a file, by default the container's own.
@@ -462,7 +521,8 @@ class Container(_lxc.Container):
         from ._create import no_empty_directory
 
         with no_empty_directory(self.get_config_path(), self.name):
-            return self._note("save_config", super().save_config(path))
+            ok = super().save_config(path)
+        return self._note("save_config", ok)
 
     def get_config_path(self) -> str:
         """The lxcpath, the directory in which the container's own is.
@@ -491,7 +551,9 @@ class Container(_lxc.Container):
 
         Wraps lxc_container.set_cgroup_item.
         """
-        return self._note("set_cgroup_item", super().set_cgroup_item(key, value))
+        return self._note(
+            "set_cgroup_item", super().set_cgroup_item(key, value), (key, value)
+        )
 
     # --- Life and death ---------------------------------------------------------------
 
@@ -524,19 +586,17 @@ class Container(_lxc.Container):
         """
         from ._create import create
 
-        return self._note(
-            "create",
-            create(
-                self,
-                super(),
-                template or None,
-                flags,
-                args,
-                bdevtype,
-                fssize,
-                bdev_specs,
-            ),
+        ok, heard = create(
+            self,
+            super(),
+            template or None,
+            flags,
+            args,
+            bdevtype,
+            fssize,
+            bdev_specs,
         )
+        return self._note("create", ok, template, heard)
 
     def destroy(self) -> bool:
         """Remove the stopped container from disk, and its configuration from memory.
@@ -588,18 +648,19 @@ class Container(_lxc.Container):
                 newsize,
                 hookargs,
             )
-            if self._note("clone", ok):
-                return Container(newname, path)
-        return False
+        if not self._note("clone", ok, inside(path, newname)):
+            return False
+        return Container(newname, path)
 
     def rename(self, new_name: Text) -> Container | Literal[False]:  # type: ignore[override]
         """Rename the stopped container on disk; return a new Container, or False.
 
         This object keeps the old name.  Wraps lxc_container.rename.
         """
-        if self._note("rename", super().rename(new_name)):
-            return Container(new_name, self.get_config_path())
-        return False
+        path = self.get_config_path()
+        if not self._note("rename", super().rename(new_name), inside(path, new_name)):
+            return False
+        return Container(new_name, path)
 
     def snapshot(self, comment_path: Path | None = None) -> str | Literal[False]:
         """Make a snapshot of the stopped container; return its name, or False.
@@ -621,14 +682,18 @@ class Container(_lxc.Container):
 
         Return whether that was done.  Wraps lxc_container.snapshot_restore.
         """
-        return self._note("snapshot_restore", super().snapshot_restore(name, newname))
+        return self._note(
+            "snapshot_restore",
+            super().snapshot_restore(name, newname),
+            inside(self.get_config_path(), newname) if newname else None,
+        )
 
     def snapshot_destroy(self, name: Text) -> bool:
         """Remove a snapshot; return whether it was.
 
         Wraps lxc_container.snapshot_destroy.
         """
-        return self._note("snapshot_destroy", super().snapshot_destroy(name))
+        return self._note("snapshot_destroy", super().snapshot_destroy(name), name)
 
     def snapshot_destroy_all(self) -> None:  # type: ignore[override]
         """Remove all snapshots, if there are any; LXCError if that fails.
@@ -1177,7 +1242,7 @@ class Container(_lxc.Container):
         self._must(
             "mount",
             super().mount(source, target, filesystemtype, mountflags, data),
-            lambda: self._why_no_mount(source),
+            source,
         )
 
     def umount(  # type: ignore[override]
@@ -1188,16 +1253,7 @@ class Container(_lxc.Container):
         mountflags are as in umount2(2): MNT_DETACH is 2.  LXCError if it was not
         unmounted.  Wraps lxc_container.umount.
         """
-        self._must(
-            "umount", super().umount(target, mountflags), lambda: self._why_no_mount()
-        )
-
-    def _why_no_mount(self, source: Path | None = None) -> str | None:
-        if not self.running:
-            return "it is not running"
-        if source and not os.path.lexists(source):
-            return f"there is no {os.fsdecode(source)}"
-        return None
+        self._must("umount", super().umount(target, mountflags))
 
     def checkpoint(  # type: ignore[override]
         self, directory: Path, stop: bool | None = False, verbose: bool | None = False
@@ -1283,6 +1339,69 @@ class Container(_lxc.Container):
                 "features_to_check": features_to_check,
             },
         )
+
+
+# --- liblxc's log ---------------------------------------------------------------------
+
+# Whether what liblxc says of calls that succeed goes to logging.
+_forwards = False
+
+
+def log_forward(level: str | None = "INFO") -> None:
+    """Have all that liblxc says from a level on go to logging.getLogger("lxc").
+
+    level is "TRACE", "DEBUG", "INFO", "NOTICE", "WARN", "ERROR", "CRIT", "ALERT" or
+    "FATAL", else ValueError: liblxc then says that much in the whole process, which
+    takes longer, and each method hands on what it said, at logging's own level of that
+    name (TRACE is 5, NOTICE 25, what is above ERROR is CRITICAL).  None ends it.
+
+    Without this the errors of calls that fail go there, where the program has imported
+    logging.  A message's container, category, place and foreign are attributes of its
+    LogRecord.  NotImplementedError for a liblxc whose level cannot be changed.
+    """
+    global _forwards
+
+    from ._messages import set_level
+
+    set_level(level)
+    _forwards = level is not None
+
+
+def log_init(
+    name: Text | None = None,
+    lxcpath: Path | None = None,
+    file: Path | None = None,
+    level: str = "ERROR",
+    prefix: Text | None = None,
+    quiet: bool = False,
+) -> None:
+    """Have liblxc write a log of its own, for the whole process and its containers.
+
+    Into file, which is made where it is not there; "none" is no file; without a file
+    but with a name it is that container's, NAME.log in its directory in lxcpath.  A
+    file takes the place of each container's own lxc.log.file.  level is as in
+    log_forward(); prefix is the first word of each line, by default "lxc".
+
+    Errors go to stderr as well: with quiet they do not, unless there is a file.  Each
+    call begins anew.  The reasons of failures come from that file from then on, if it
+    can be read.  Call it before there are threads.
+
+    ValueError for what is no level, OSError where the file cannot be written to.
+    Wraps lxc_log_init.
+    """
+    from ._messages import init
+
+    init(name, lxcpath, file, level, prefix, quiet)
+
+
+def log_close() -> None:
+    """Close the file of log_init(); errors go on to stderr, if they went there.
+
+    Wraps lxc_log_close.
+    """
+    from ._messages import close
+
+    close()
 
 
 def list_containers(

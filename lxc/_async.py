@@ -73,7 +73,7 @@ async def begin(launch: Launch, streams: dict[str, Any]) -> asyncio.subprocess.P
 
 async def listen(
     launch: Launch, process: asyncio.subprocess.Process
-) -> tuple[str, int, str] | None:
+) -> tuple[str, int] | None:
     """The launcher's first message, None if it ended without one."""
     loop = asyncio.get_running_loop()
     news = asyncio.Event()

@@ -16,10 +16,17 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from . import _lxc
+from .errors import is_full
+
 if TYPE_CHECKING:
     from . import Container
+    from .errors import Heard
 
 __all__ = ["create", "no_empty_directory", "removed_if_left"]
+
+# After a reason that needs no liblxc: see errors.find_error().
+NOTHING_HEARD = ("", False, False, 0.0)
 
 
 def create(
@@ -31,8 +38,11 @@ def create(
     bdevtype: Any,
     fssize: Any,
     bdev_specs: Any,
-) -> bool:
-    """Container.create(); raw is the object as the extension's class sees it."""
+) -> tuple[bool, Heard | None]:
+    """Container.create(), and what was heard of a failure before that was undone.
+
+    raw is the object as the extension's class sees it.
+    """
     # All arguments are checked before anything is written.
     arguments = template_arguments(args)
     flags = operator.index(flags or 0)
@@ -40,15 +50,21 @@ def create(
     check_text(template, "template")
     check_text(bdevtype, "bdevtype")
     if template is None:
-        return bool(raw.save_config())
+        return bool(raw.save_config()), None
     check_template(template)
-    if container.running or has_rootfs(container):
-        return False
+    if container.running:
+        return False, None
+    if has_rootfs(container):
+        return False, ("it has a root filesystem already", "exists", *NOTHING_HEARD)
     with undone_on_failure(container, raw) as attempt:
         attempt.ok = (attempt.defined or raw.save_config()) and raw.create(
             template, flags, bdevtype or None, args=arguments, **specs
         )
-    return bool(attempt.ok)
+        heard = _lxc._heard()
+        path = container.get_config_path()
+        if not attempt.ok and is_full(path):  # which it is not when that is undone
+            heard = (f"the disk of {path} is full", None, *heard[2:])
+    return bool(attempt.ok), heard
 
 
 # The fields of liblxc's struct bdev_specs; what has fields of its own is a mapping.

@@ -18,34 +18,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/personality.h>
 #include <unistd.h>
-
-/* --- Reasons ------------------------------------------------------------------ */
-
-/* Per thread: two threads that fail at once must not read each other's. */
-static __thread char reason[256];
-
-void
-because(const char *format, ...)
-{
-    va_list values;
-
-    va_start(values, format);
-    vsnprintf(reason, sizeof(reason), format, values);
-    va_end(values);
-}
-
-void
-no_reason(void)
-{
-    reason[0] = '\0';
-}
 
 /* --- Python's own ------------------------------------------------------------- */
 
@@ -383,14 +361,22 @@ struct lxc_container *
 open_handle(Container *self)
 {
     const char *n = c_str(self->name), *p = c_str(self->path);
+    struct listening listening;
     struct lxc_container *c;
+    char line[512];
 
+    listen_count(&listening);
+    listen_begin(&listening);
     WITHOUT_GIL(c = lxc_container_new(n, p));
-    if (c == NULL)
+    if (c == NULL) {
+        listen_keep(&listening);
+        listen_first(line, sizeof(line));
         PyErr_Format(PyExc_RuntimeError,
                      "liblxc cannot open the container '%s' in '%s': see that its "
-                     "configuration is valid and readable",
-                     n, p);
+                     "configuration is valid and readable%s",
+                     n, p, line);
+    }
+    listen_end(&listening);
     return c;
 }
 
@@ -579,14 +565,14 @@ can_restore(struct lxc_container *c, const char *snapshot)
         if (!PyArg_ParseTupleAndKeywords(args, kwargs, format ":" #method, names,      \
                                          s_converter, &a, t_converter, &b))            \
             return NULL;                                                               \
-        HELD held = hold(self, what);                                                  \
+        HELD held = hold(self, what | LISTEN);                                         \
         if (held.c == NULL)                                                            \
             return NULL;                                                               \
         struct lxc_container *c = held.c;                                              \
         const char *s = c_str(a), *t = c_str(b);                                       \
         (void)t;                                                                       \
         WITHOUT_GIL(ok = call);                                                        \
-        return PyBool_FromLong(ok);                                                    \
+        return PyBool_FromLong(answer(&held, ok));                                     \
     }
 
 // clang-format off
@@ -642,7 +628,7 @@ call_destroying(PyObject *self, int (*call)(const void *))
 {
     int ok = false;
 
-    HELD held = hold(self, CONFIG | ADOPT);
+    HELD held = hold(self, CONFIG | ADOPT | LISTEN);
     if (held.c == NULL)
         return NULL;
     struct lxc_container *c = held.c;
@@ -656,7 +642,7 @@ call_destroying(PyObject *self, int (*call)(const void *))
         WITHOUT_GIL(ok = call(&texts));
     else if (!call_apart(call, &texts, &ok))
         return NULL;
-    return PyBool_FromLong(ok);
+    return PyBool_FromLong(answer(&held, ok));
 }
 
 #define DESTROYING_METHOD(method)                                                      \
@@ -686,7 +672,7 @@ call_forking(PyObject *self, PyObject *args, PyObject *kwargs, int what,
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, format, names, s, &a, t, &b))
         return NULL;
-    HELD held = hold(self, what);
+    HELD held = hold(self, what | LISTEN);
     if (held.c == NULL)
         return NULL;
     const struct texts texts = {held.c, c_str(a), c_str(b)};
@@ -694,7 +680,7 @@ call_forking(PyObject *self, PyObject *args, PyObject *kwargs, int what,
         WITHOUT_GIL(possible = is_possible(texts.c, texts.s));
     if (possible && !call_apart(call, &texts, &ok))
         return NULL;
-    return PyBool_FromLong(ok);
+    return PyBool_FromLong(answer(&held, ok));
 }
 
 #define FORKING_METHOD(method, what, format, is_possible, expression, s_converter,     \
@@ -743,7 +729,7 @@ call_bool(PyObject *self, void *closure)
     bool (*call)(struct lxc_container *) =
         *(bool (**)(struct lxc_container *))((char *)c + plain->member);
     WITHOUT_GIL(ok = call(c));
-    return PyBool_FromLong(ok);
+    return PyBool_FromLong(answer(&held, ok));
 }
 
 #define PLAIN(member, what)                                                            \
@@ -760,10 +746,10 @@ call_bool(PyObject *self, void *closure)
 PLAIN(is_defined, CONFIG)
 PLAIN(is_running, SHARED)
 PLAIN(may_control, SHARED)
-BOOL_NOARGS(freeze, SHARED | ADOPT)
-BOOL_NOARGS(unfreeze, SHARED | ADOPT)
-BOOL_NOARGS(stop, SHARED)
-BOOL_NOARGS(reboot, SHARED | ADOPT)
+BOOL_NOARGS(freeze, SHARED | ADOPT | LISTEN)
+BOOL_NOARGS(unfreeze, SHARED | ADOPT | LISTEN)
+BOOL_NOARGS(stop, SHARED | LISTEN)
+BOOL_NOARGS(reboot, SHARED | ADOPT | LISTEN)
 // clang-format on
 
 /* --- Calls that return text --------------------------------------------------- */
@@ -860,11 +846,12 @@ Container_get_cgroup_item(PyObject *self, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&:get_cgroup_item", names, text,
                                      &key))
         return NULL;
-    HELD held = hold(self, SHARED | ADOPT);
+    HELD held = hold(self, SHARED | ADOPT | LISTEN);
     if (held.c == NULL)
         return NULL;
     const char *s = c_str(key);
     WITHOUT_GIL(ok = read_all(held.c, held.c->get_cgroup_item, s, &value));
+    answer(&held, value != NULL);
     return value_or_key_error(ok, value, s);
 }
 
@@ -995,6 +982,21 @@ clear_item(Container *self, const char *key)
     return self->c->clear_config_item(self->c, key);
 }
 
+/* Where liblxc refuses a value, make it say why: to listen each time would cost as much
+ * as the call does.  Returns false. */
+static bool
+refuse(struct held *held, const char *key, const char *value)
+{
+    struct listening *listening = &held->listening;
+
+    listen_begin(listening);
+    listening->alone = false;
+    held->c->set_config_item(held->c, key, value);
+    listen_keep(listening);
+    log_end(&listening->mark);
+    return false;
+}
+
 static PyObject *
 Container_set_config_item(PyObject *self, PyObject *const *args, Py_ssize_t n,
                           PyObject *keywords)
@@ -1009,7 +1011,7 @@ Container_set_config_item(PyObject *self, PyObject *const *args, Py_ssize_t n,
     HELD held = hold(self, CONFIG | ADOPT);
     if (held.c == NULL)
         return NULL;
-    bool ok = set_item(held.self, key.s, value.s);
+    bool ok = set_item(held.self, key.s, value.s) || refuse(&held, key.s, value.s);
     held.self->cleared = held.self->cleared && held.c->lxc_conf == NULL;
     return PyBool_FromLong(ok);
 }
@@ -1046,12 +1048,13 @@ set_lines(Container *self, const char *key, const char *lines)
     return ok;
 }
 
+/* Up to one that is refused. */
 static bool
-set_all(Container *self, const char *key, const char *const *values)
+set_all(struct held *held, const char *key, const char *const *values)
 {
     for (; *values != NULL; values++)
-        if (!set_item(self, key, *values))
-            return false;
+        if (!set_item(held->self, key, *values))
+            return refuse(held, key, *values);
     return true;
 }
 
@@ -1091,10 +1094,10 @@ Container__replace_config_item(PyObject *self, PyObject *const *args, Py_ssize_t
 
     if (!read_all(c, c->get_config_item, key, &old))
         return PyErr_NoMemory();
-    ok = set_all(held.self, key, values);
+    ok = set_all(&held, key, values);
     if (ok && old != NULL && *old != '\0') {
         clear_item(held.self, key);
-        ok = set_all(held.self, key, values);
+        ok = set_all(&held, key, values);
     } else if (!ok) {
         if (!read_all(c, c->get_config_item, key, &now)) {
             free(old);
@@ -1149,7 +1152,7 @@ Container_load_config(PyObject *self, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&:load_config", names,
                                      optional_text, &path))
         return NULL;
-    HELD held = hold(self, ALONE);
+    HELD held = hold(self, ALONE | LISTEN);
     if (held.c == NULL)
         return NULL;
     struct lxc_container *c = held.c;
@@ -1168,7 +1171,7 @@ Container_load_config(PyObject *self, PyObject *args, PyObject *kwargs)
         held.self->file = stamp;
         held.self->cleared = false;
     }
-    return PyBool_FromLong(ok);
+    return PyBool_FromLong(answer(&held, ok));
 }
 
 /* The whole of a file, or NULL. */
@@ -1271,7 +1274,7 @@ Container_save_config(PyObject *self, PyObject *args, PyObject *kwargs)
         return NULL;
     /* liblxc forks for that only where the caller is no root. */
     const bool forks = geteuid() != 0;
-    HELD held = hold(self, ALONE | ADOPT | (forks ? 0 : UMASK));
+    HELD held = hold(self, ALONE | ADOPT | LISTEN | (forks ? 0 : UMASK));
     if (held.c == NULL)
         return NULL;
     struct lxc_container *c = held.c;
@@ -1289,7 +1292,7 @@ Container_save_config(PyObject *self, PyObject *args, PyObject *kwargs)
         WITHOUT_GIL(journal_saved(held.self));
         held.self->cleared = false;
     }
-    return PyBool_FromLong(saved == SAVED);
+    return PyBool_FromLong(answer(&held, saved == SAVED));
 }
 
 static PyObject *
@@ -1462,11 +1465,11 @@ Container_clone(PyObject *self, PyObject *args, PyObject *kwargs)
         if ((argv = strings_from(hookargs, "hookargs")) == NULL)
             return NULL;
     }
-    HELD held = hold(self, CONFIG | RELOAD);
+    HELD held = hold(self, CONFIG | RELOAD | LISTEN);
     if (held.c == NULL)
         return NULL;
     if (held.c->lxc_conf == NULL) {
-        because("it is not defined");
+        because_it(NOT_DEFINED);
         Py_RETURN_FALSE;
     }
     const struct clone clone = {.c = held.c,
@@ -1479,7 +1482,7 @@ Container_clone(PyObject *self, PyObject *args, PyObject *kwargs)
                                 .hookargs = argv};
     if (!call_apart(clone_now, &clone, &ok))
         return NULL;
-    return PyBool_FromLong(ok);
+    return PyBool_FromLong(answer(&held, ok));
 }
 
 static int
@@ -1500,7 +1503,7 @@ Container_snapshot(PyObject *self, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&:snapshot", names, optional_text,
                                      &comment))
         return NULL;
-    HELD held = hold(self, CONFIG | RELOAD);
+    HELD held = hold(self, CONFIG | RELOAD | LISTEN);
     if (held.c == NULL)
         return NULL;
     const struct texts texts = {held.c, c_str(comment), NULL};
@@ -1511,7 +1514,7 @@ Container_snapshot(PyObject *self, PyObject *args, PyObject *kwargs)
     }
     if (held.c->lxc_conf != NULL && !call_apart(snapshot_now, &texts, &number))
         return NULL;
-    if (number < 0)
+    if (!answer(&held, number >= 0))
         Py_RETURN_FALSE;
     return PyUnicode_FromFormat("snap%d", number);
 }
@@ -1630,7 +1633,7 @@ Container_wait(PyObject *self, PyObject *args, PyObject *kwargs)
     if (reached < 0)
         return NULL;
     if (reached == 0)
-        because("it did not get to %s in %g seconds", c_str(states), timeout);
+        because_of_time("it did not get to %s in %g seconds", c_str(states), timeout);
     return PyBool_FromLong(reached);
 }
 
@@ -1646,11 +1649,12 @@ Container_shutdown(PyObject *self, PyObject *args, PyObject *kwargs)
                                      optional_seconds, &timeout))
         return NULL;
     {
-        HELD held = hold(self, SHARED | ADOPT | PIDFD);
+        HELD held = hold(self, SHARED | ADOPT | PIDFD | LISTEN);
         if (held.c == NULL)
             return NULL;
         struct lxc_container *c = held.c;
         WITHOUT_GIL(ok = c->shutdown(c, 0));
+        answer(&held, ok || timeout != 0);
     }
     if (timeout == 0)
         return PyBool_FromLong(ok);
@@ -1658,7 +1662,7 @@ Container_shutdown(PyObject *self, PyObject *args, PyObject *kwargs)
     if (reached < 0)
         return NULL;
     if (reached == 0)
-        because("it did not shut down in %g seconds", timeout);
+        because_of_time("it did not shut down in %g seconds", timeout);
     return PyBool_FromLong(reached);
 }
 
@@ -1689,7 +1693,7 @@ wait_for_reboot(PyObject *self, pid_t old, double timeout)
         }
         double left = timeout < 0 ? STEP : deadline - monotonic();
         if (left <= 0) {
-            because("it did not reboot in %g seconds", timeout);
+            because_of_time("it did not reboot in %g seconds", timeout);
             return 0;
         }
         WITHOUT_GIL(nap(left < STEP ? left : STEP));
@@ -1713,14 +1717,13 @@ Container_reboot2(PyObject *self, PyObject *args, PyObject *kwargs)
                                      optional_seconds, &timeout))
         return NULL;
     {
-        HELD held = hold(self, SHARED | ADOPT);
+        HELD held = hold(self, SHARED | ADOPT | LISTEN);
         if (held.c == NULL)
             return NULL;
         struct lxc_container *c = held.c;
         WITHOUT_GIL(pid = c->init_pid(c); if (pid > 0) ok = c->reboot2(c, 0));
+        answer(&held, ok);
     }
-    if (pid <= 0)
-        because("it is not running");
     if (!ok || timeout == 0)
         return PyBool_FromLong(ok);
     reached = wait_for_reboot(self, pid, timeout);
@@ -1748,7 +1751,7 @@ Container_console_getfd(PyObject *self, PyObject *args, PyObject *kwargs)
     release_slots(held.self, false);
     WITHOUT_GIL(running = c->is_running(c));
     if (!running) {
-        because("it is not running");
+        because_it(NOT_RUNNING);
         Py_RETURN_FALSE;
     }
     if ((slot = malloc(sizeof(*slot))) == NULL)
@@ -1784,7 +1787,7 @@ Container_console_log(PyObject *self, PyObject *args, PyObject *kwargs)
                                      optional_bool, &clear, optional_bool, &read,
                                      optional_size, &most))
         return NULL;
-    HELD held = hold(self, SHARED | ADOPT);
+    HELD held = hold(self, SHARED | ADOPT | LISTEN);
     if (held.c == NULL)
         return NULL;
     struct lxc_container *c = held.c;
@@ -1796,7 +1799,7 @@ Container_console_log(PyObject *self, PyObject *args, PyObject *kwargs)
     WITHOUT_GIL(result = c->console_log(c, log));
     if (result == -ENODATA) /* it is empty */
         return PyBytes_FromString("");
-    if (result < 0) {
+    if (!answer(&held, result >= 0)) {
         if (result == -EFAULT)
             because("it was started without lxc.console.buffer.size");
         errno = -result;
@@ -1912,16 +1915,6 @@ module_arch_to_personality(PyObject *module, PyObject *arch)
         if (strcmp(s, architectures_64[i]) == 0)
             return PyLong_FromLong(PER_LINUX);
     return value_or_key_error(true, NULL, s);
-}
-
-static PyObject *
-module__reason(PyObject *module, PyObject *ignored)
-{
-    (void)module;
-    (void)ignored;
-    if (reason[0] == '\0')
-        Py_RETURN_NONE;
-    return PyUnicode_DecodeFSDefault(reason);
 }
 
 extern char **environ;
@@ -2121,7 +2114,7 @@ static PyMethodDef Container_methods[] = {
      "Return the containers, as objects that are opened when they are first used."},
     {"_request", (PyCFunction)(void (*)(void))Container__request,
      METH_VARARGS | METH_KEYWORDS,
-     "_request($self, /, argv, environment, variables, cwd, user, leash, tty)\n--\n\n"
+     "_request($self, /, argv, environment, variables, cwd, user, leash, tty, log)\n--\n\n"
      "Return a descriptor of a request that tells the launcher to run a command."},
     {"_replace_config_item",
      (PyCFunction)(void (*)(void))Container__replace_config_item, METH_FASTCALL,
@@ -2224,7 +2217,7 @@ static PyMethodDef module_functions[] = {
      "be."},
     {"_hear", module__hear, METH_VARARGS,
      "_hear($module, fd, seconds, /)\n--\n\n"
-     "Return what the launcher says: (what, value, text), None at the end.  TimeoutError "
+     "Return what the launcher says: (what, value), None at the end.  TimeoutError "
      "when it is silent for that many seconds; less than 0 wait for ever."},
     {"_open_beneath", module__open_beneath, METH_VARARGS,
      "_open_beneath($module, pid, path, /)\n--\n\n"
@@ -2232,6 +2225,21 @@ static PyMethodDef module_functions[] = {
     {"_socket_pair", module__socket_pair, METH_NOARGS,
      "_socket_pair($module, /)\n--\n\n"
      "Return two descriptors: one for _hear(), the other for the launcher."},
+    {"_heard", module__heard, METH_NOARGS,
+     "_heard($module, /)\n--\n\n"
+     "Return what is known of this thread's last call, and forget it: (reason, why, lines "
+     "of liblxc's log, whether others write there, whether they may have, when it "
+     "began)."},
+    {"_log_close", module__log_close, METH_NOARGS,
+     "_log_close($module, /)\n--\n\nWraps lxc_log_close."},
+    {"_log_file", module__log_file, METH_NOARGS,
+     "_log_file($module, /)\n--\n\nReturn a descriptor for a log, or -1."},
+    {"_log_init", module__log_init, METH_VARARGS,
+     "_log_init($module, name, lxcpath, file, level, number, prefix, quiet, /)\n--\n\n"
+     "Wraps lxc_log_init."},
+    {"_log_level", module__log_level, METH_VARARGS,
+     "_log_level($module, level, loud, /)\n--\n\n"
+     "Set liblxc's level, by its number, and whether what is said on success counts."},
     {"_reason", module__reason, METH_NOARGS,
      "_reason($module, /)\n--\n\nReturn why this thread's last call said no, or None."},
     {0},

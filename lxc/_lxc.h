@@ -12,6 +12,7 @@
  *   mount.c     mount and umount
  *   features.c  what the liblxc at hand can do, and the calls that not every one has
  *   listing.c   the containers of an lxcpath
+ *   listen.c    why a call said no
  *   _lxc.c      everything else: helpers, calls by shape, Container, the module
  */
 #ifndef PYTHON_LXC_H
@@ -93,6 +94,7 @@ enum hold_extra {
     PIDFD = 8,   /* the call has a pidfd of the container's init open, see attach.c */
     ADOPT = 16,  /* a configuration that appeared on disk since is to be loaded first */
     RELOAD = 32, /* and also where clear_config() took it away */
+    LISTEN = 64, /* where the call fails, what liblxc says of it is wanted */
 };
 
 struct waiter;
@@ -121,6 +123,9 @@ void lock_renew(struct lock *lock);
  * with an exception if a signal handler raised one. */
 bool lock_take(struct lock *lock, enum hold_mode mode);
 void lock_drop(struct lock *lock, enum hold_mode mode);
+
+/* A number that is another one after each fork. */
+unsigned long process_generation(void);
 
 /* The lock of the process's umask, likewise. */
 bool umask_take(void);
@@ -163,11 +168,19 @@ typedef struct {
     struct slot *slots; /* terminals that console_getfd() holds */
 } Container;
 
+/* A call that is listened to: see listen.c. */
+struct listening {
+    struct mark mark;
+    unsigned long number; /* of the call */
+    bool alone;           /* no other was being made when it began */
+};
+
 /* A handle that is held for a call; let go on every way out of the function. */
 struct held {
     Container *self;
     struct lxc_container *c; /* NULL with an exception if there is none to be had */
     int what;
+    struct listening listening;
 };
 
 static inline bool
@@ -211,11 +224,35 @@ PyObject *Container_seccomp_notify_fd_active(PyObject *self, PyObject *ignored);
 PyObject *Container_set_timeout(PyObject *self, PyObject *args, PyObject *kwargs);
 PyObject *module_features(PyObject *module, PyObject *ignored);
 
-/* --- Reasons ------------------------------------------------------------------ */
+/* --- Reasons (listen.c) ------------------------------------------------------- */
+
+/* Cases that callers must be able to tell apart. */
+enum why { UNKNOWN, NOT_DEFINED, NOT_RUNNING, FROZEN, TIMED_OUT };
 
 /* Why the last call of this thread said no, where the binding itself knows. */
 void because(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void because_it(enum why state); /* is not defined, not running, frozen */
+void because_of_time(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void no_reason(void);
+
+/* What a call with LISTEN returned; where that is no, what liblxc said is kept. */
+bool answer(const struct held *held, bool ok);
+
+/* The parts of that: hold() counts and begins, let_go() ends. */
+bool prepare_listening(void);
+void listen_count(struct listening *listening);
+void listen_begin(struct listening *listening);
+void listen_keep(const struct listening *listening);
+void listen_end(struct listening *listening);
+void listen_first(char *line, size_t size); /* " (MESSAGE)", or nothing */
+void listen_forked(void);
+
+PyObject *module__heard(PyObject *module, PyObject *ignored);
+PyObject *module__log_close(PyObject *module, PyObject *ignored);
+PyObject *module__log_file(PyObject *module, PyObject *ignored);
+PyObject *module__log_init(PyObject *module, PyObject *args);
+PyObject *module__log_level(PyObject *module, PyObject *args);
+PyObject *module__reason(PyObject *module, PyObject *ignored);
 
 /* Call a function of a Python module, without an argument if that is NULL. */
 PyObject *call_in(const char *module_name, const char *function, PyObject *argument);
@@ -257,7 +294,13 @@ PyObject *module_list_containers(PyObject *module, PyObject *args, PyObject *kwa
 struct child {
     pid_t pid; /* 0 once reaped */
     int fd;    /* our end of the socket pair */
+    int log; /* liblxc's log of its own; -1: there is none, or it is lxc_log_init()'s */
+    struct mark mark; /* where it begins in that */
 };
+
+/* Before it is there, and when it is gone: what was said is kept. */
+void child_log_begin(struct child *child);
+void child_log_end(struct child *child);
 
 bool socket_pair(int fds[2]);
 

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import _lxc
-from ._create import size
+from ._create import NOTHING_HEARD, size
+from .errors import LXCError, NotDefined, NotRunning
 
 if TYPE_CHECKING:
     from . import Container
+    from .errors import Finding
 
 __all__ = ["migrate", "why_not_migrated"]
 
@@ -71,7 +73,8 @@ def check_features(container: Container, raw: Any, features: Any) -> int:
             f"not {features!r}"
         )
     why = why_no_criu()
-    container._must("migrate", not why, lambda: why)
+    if why is not None:
+        container._must("migrate", False, heard=(why, None, *NOTHING_HEARD))
     found = 0
     for bit in range(features.bit_length()):
         feature = features & 1 << bit
@@ -102,7 +105,7 @@ def why_no_criu() -> str | None:
 
 def why_not_migrated(
     container: Container, cmd: int, directory: Any
-) -> Callable[[], str | None]:
+) -> Callable[[], Finding | None]:
     """A function that says after a failure what the binding finds, or None.
 
     Called before: it must know what the directory held already.
@@ -112,19 +115,22 @@ def why_not_migrated(
     log = os.path.join(place, LOGS[cmd])
     began = time.time() - 1  # files have a coarser clock
 
-    def look() -> str | None:
+    def look() -> Finding | None:
         running = container.running
         if not container.defined and not running:
-            return "it is not defined"
-        if cmd == _lxc.MIGRATE_RESTORE and running:
-            return "it is running"
-        if cmd == _lxc.MIGRATE_RESTORE and not whole:
-            return f"there is no checkpoint in {place}"
-        if cmd != _lxc.MIGRATE_RESTORE and not running:
-            return "it is not running"
-        if cmd != _lxc.MIGRATE_RESTORE and whole:
-            return f"there is a checkpoint in {place}: give another directory"
-        return why_no_criu() or last_error(log, began)
+            return NotDefined, "it is not defined"
+        restores = cmd == _lxc.MIGRATE_RESTORE
+        if not restores and not running:
+            return NotRunning, "it is not running"
+        if restores and running:
+            return LXCError, "it is running"
+        if restores and not whole:
+            return LXCError, f"there is no checkpoint in {place}"
+        if not restores and whole:
+            reason = f"there is a checkpoint in {place}: give another directory"
+            return LXCError, reason
+        found = why_no_criu() or last_error(log, began)
+        return None if found is None else (LXCError, found)
 
     return look
 

@@ -616,7 +616,7 @@ attach_here(struct held *held, struct call *call, struct program *program)
         journal_spoil(held->self); /* two items are changed: lxc_attach() sets them */
     if (result < 0) {
         program->pid = 0;
-        because("liblxc could not attach to it");
+        listen_keep(&held->listening);
     }
     return true;
 }
@@ -661,8 +661,6 @@ look(struct program *program)
             program->status = message.value;
             return program->ended = true;
         case SAID_RETURNED:
-            because("%s",
-                    *message.text ? message.text : "liblxc could not attach to it");
             return true;
         case SAID_STALE:
             return program->stale = true;
@@ -766,12 +764,12 @@ can_attach(const struct held *held)
 
     WITHOUT_GIL(state = c->state(c));
     if (state == NULL || strcmp(state, "STOPPED") == 0) {
-        because(c->is_defined(c) ? "it is not running" : "it is not defined");
+        because_it(c->is_defined(c) ? NOT_RUNNING : NOT_DEFINED);
         return false;
     }
     /* liblxc would join the cgroup and never come back. */
     if (strcmp(state, "FROZEN") == 0 || strcmp(state, "FREEZING") == 0) {
-        because("it is frozen: unfreeze() it first");
+        because_it(FROZEN);
         return false;
     }
     return true;
@@ -806,7 +804,7 @@ Container_attach(PyObject *self, PyObject *args, PyObject *kwargs)
                                           "LXC_ATTACH_TERMINAL: use attach_wait()");
         return NULL;
     }
-    HELD held = hold(self, CONFIG | ADOPT | PIDFD);
+    HELD held = hold(self, CONFIG | ADOPT | PIDFD | LISTEN);
     if (held.c == NULL)
         return NULL;
     if (!can_attach(&held))
@@ -847,7 +845,7 @@ attach_apart(struct held *held, struct call *call, bool launcher)
         return PyLong_FromLong(status);
     /* Its file was changed while the launcher read it, or that is of no use here: a
      * fork knows what the handle has. */
-    HELD again = hold(self, CONFIG | ADOPT | PIDFD);
+    HELD again = hold(self, CONFIG | ADOPT | PIDFD | LISTEN);
     return again.c != NULL ? attach_apart(&again, call, false) : NULL;
 }
 
@@ -863,7 +861,7 @@ Container_attach_wait(PyObject *self, PyObject *args, PyObject *kwargs)
     start_call(&call);
     if (!convert(args, kwargs, &call))
         return NULL;
-    HELD held = hold(self, CONFIG | ADOPT | PIDFD);
+    HELD held = hold(self, CONFIG | ADOPT | PIDFD | LISTEN);
     if (held.c == NULL)
         return NULL;
     if (!can_attach(&held))

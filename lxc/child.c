@@ -163,9 +163,11 @@ fork_once(struct child *child, void (*body)(void *, int), void *argument, bool p
         PyErr_SetFromErrno(PyExc_OSError);
         return false;
     }
+    child_log_begin(child);
     if (!before_fork(python)) {
         close(fds[0]);
         close(fds[1]);
+        child_log_end(child);
         return false;
     }
     block_signals(&old);
@@ -178,6 +180,7 @@ fork_once(struct child *child, void (*body)(void *, int), void *argument, bool p
             say(fds[1], SAID_USABLE, 0, 0);
         }
         signal(SIGCHLD, SIG_DFL); /* liblxc waits for its children */
+        log_use(child->log, true);
         body(argument, fds[1]);
         _exit(EXIT_FAILURE);
     }
@@ -189,6 +192,7 @@ fork_once(struct child *child, void (*body)(void *, int), void *argument, bool p
         close(child->fd);
         child->fd = -1;
         child->pid = 0;
+        child_log_end(child);
         errno = error;
         PyErr_SetFromErrno(PyExc_OSError);
         return false;
@@ -234,6 +238,7 @@ child_reap(struct child *child)
     child->fd = -1;
     child->pid = 0;
     WITHOUT_GIL(while (waitpid(pid, NULL, 0) < 0 && errno == EINTR));
+    child_log_end(child);
 }
 
 /* Wait for the child's one message.  1 heard, 0 time is up or the child is gone, -1
@@ -447,7 +452,7 @@ Container_start(PyObject *self, PyObject *args, PyObject *kwargs)
         if (held.c == NULL)
             return NULL;
         if (held.c->lxc_conf == NULL) {
-            because("it is not defined");
+            because_it(NOT_DEFINED);
             Py_RETURN_FALSE;
         }
         /* Once more by a fork if its file was changed while the launcher read it, or if
@@ -471,8 +476,6 @@ Container_start(PyObject *self, PyObject *args, PyObject *kwargs)
         because("the process that was to start it was killed");
         Py_RETURN_FALSE;
     }
-    if (!message.value && *message.text)
-        because("%s", message.text);
     if (!daemonize && message.value) /* liblxc leaves a wait status there */
         __atomic_store_n(&((Container *)self)->error_num,
                          WIFSIGNALED(message.extra) ? 128 + WTERMSIG(message.extra)
@@ -530,7 +533,7 @@ Container_console(PyObject *self, PyObject *args, PyObject *kwargs)
     struct lxc_container *c = held.c;
     WITHOUT_GIL(running = c->is_running(c));
     if (!running) {
-        because("it is not running");
+        because_it(NOT_RUNNING);
         Py_RETURN_FALSE;
     }
     console.c = c;

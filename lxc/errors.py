@@ -1,61 +1,217 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Why a call said no: LXCError, and the checks that find a reason afterwards."""
+"""Why a call said no: LXCError, and the checks that find a reason afterwards.
+
+liblxc's own reasons are in its log, see _messages.py; often it has none.  Which class
+an error is of is for a check to say, never for the text of a line.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 
 from . import _lxc
 
 TYPE_CHECKING = False  # of typing, which takes long to import
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
+    from typing import Any, Union
 
     from . import Container
+    from ._messages import Message
 
-__all__ = ["Frozen", "LXCError", "LXCOSError", "NotRunning"]
+    Text = Union[str, None]
+    Heard = tuple[Text, Text, str, bool, bool, float]
+    Finding = tuple[type["LXCError"], str]
+
+__all__ = [
+    "AlreadyExists",
+    "Frozen",
+    "LXCError",
+    "LXCOSError",
+    "NotDefined",
+    "NotRunning",
+    "PermissionDenied",
+    "TimedOut",
+]
 
 
 class LXCError(Exception):
     """An operation on a container failed.
 
     operation is the method's name, container the container's name and reason a
-    sentence without its full stop.  Classic methods return False or -1 instead of
-    raising, and leave one of these in Container.last_error.
+    sentence without its full stop.  messages is a tuple of what liblxc's log said of
+    the call, errors only: named tuples of level, text, category, place (file, function
+    and line of liblxc's source) and foreign.  found is what a check afterwards found,
+    or None.  foreign: liblxc's messages may be about another call, made at the same
+    time by another thread.
+
+    Classic methods return False or -1 instead of raising, unless the Container is a
+    strict one, and leave one of these in Container.last_error.
     """
 
-    def __init__(self, operation: str, container: str, reason: str) -> None:
-        super().__init__(operation, container, reason)
+    _errno: int | None = None  # of the subclasses that are an OSError
+
+    def __init__(
+        self,
+        operation: str,
+        container: str,
+        reason: str,
+        *,
+        messages: tuple[Message, ...] = (),
+        found: str | None = None,
+    ) -> None:
+        if isinstance(self, OSError):
+            OSError.__init__(self, self._errno, reason)
+        else:
+            super().__init__(operation, container, reason)
         self.operation = operation
         self.container = container
         self.reason = reason
+        self.messages = messages
+        self.found = found
+
+    @property
+    def foreign(self) -> bool:
+        """Whether liblxc's messages may be about another call."""
+        return any(message.foreign for message in self.messages)
 
     def __str__(self) -> str:
         return f"{self.operation} of {self.container!r} failed: {self.reason}"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        given = (self.operation, self.container, self.reason)
+        return type(self), given, self.__dict__
 
-class NotRunning(LXCError):
+
+class NotDefined(LXCError, KeyError):
+    """There is no such container."""
+
+
+class NotRunning(LXCError, ProcessLookupError):
     """A container would have to run for that, and does not."""
 
+    _errno = errno.ESRCH
 
-class Frozen(LXCError):
+
+class Frozen(LXCError, BlockingIOError):
     """A container is frozen: nothing in it would run before unfreeze()."""
+
+    _errno = errno.EAGAIN
+
+
+class AlreadyExists(LXCError, FileExistsError):
+    """There is a container of that name already."""
+
+    _errno = errno.EEXIST
+
+
+class PermissionDenied(LXCError, PermissionError):
+    """This user may not do that."""
+
+    _errno = errno.EACCES
+
+
+class TimedOut(LXCError, TimeoutError):
+    """It did not happen in the time that was given."""
+
+    _errno = errno.ETIMEDOUT
 
 
 class LXCOSError(LXCError, OSError):
     """An operation failed for which liblxc gives an errno: an OSError as well."""
 
     def __init__(
-        self, operation: str, container: str, reason: str, errno: int | None
+        self,
+        operation: str,
+        container: str,
+        reason: str,
+        errno: int | None,
+        *,
+        messages: tuple[Message, ...] = (),
+        found: str | None = None,
     ) -> None:
-        OSError.__init__(self, errno, reason)
-        self.operation = operation
-        self.container = container
-        self.reason = reason
+        self._errno = errno
+        LXCError.__init__(
+            self, operation, container, reason, messages=messages, found=found
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.operation, self.container, self.reason, self.errno)
+        given = (self.operation, self.container, self.reason, self.errno)
+        return type(self), given, self.__dict__
 
+
+# --- What was said --------------------------------------------------------------------
+
+# The cases that the extension itself tells apart.
+KINDS: dict[str | None, type[LXCError]] = {
+    None: LXCError,
+    "not defined": NotDefined,
+    "not running": NotRunning,
+    "exists": AlreadyExists,
+    "frozen": Frozen,
+    "timed out": TimedOut,
+}
+SILENCE = "liblxc refused, and gave no reason"
+
+
+def find_reason(container: Container, operation: str) -> str:
+    """Why this thread's last call, an operation on the container, said no."""
+    return find_error(container, operation).reason
+
+
+def find_error(
+    container: Container, operation: str, about: Any = None, heard: Heard | None = None
+) -> LXCError:
+    """The error that this thread's last call failed with, which is to be the next thing
+    that is asked of the extension, or heard what that said of it.
+
+    about is the argument that matters, see CHECKS.
+    """
+    own, why, text, shared, overlaps, since = heard or _lxc._heard()
+    messages = find_messages(container, text, shared, overlaps, since)
+    said = None
+    if messages:
+        from ._messages import forward, is_error, sentence
+
+        forward(container.name, messages)
+        messages = tuple(filter(is_error, messages))
+        said = sentence(messages)
+    if own is not None:
+        kind, found = KINDS[why], own
+    elif finding := look(container, operation, about):
+        kind, found = finding
+        if said is not None and operation in REFUSES:
+            reason = f"{found}: {said}"
+            return kind(
+                operation, container.name, reason, messages=messages, found=found
+            )
+    elif said is not None:
+        return LXCError(operation, container.name, said, messages=messages)
+    else:
+        kind, found = suspect(container, operation)
+    return kind(operation, container.name, found, messages=messages, found=found)
+
+
+def find_messages(
+    container: Container, text: str, shared: bool, overlaps: bool, since: float
+) -> tuple[Message, ...]:
+    """What liblxc's log said of the call, and the container's own, if it has one."""
+    try:
+        file = _lxc.Container.get_config_item(container, "lxc.log.file")
+    except (KeyError, RuntimeError):
+        file = ""
+    if not text and not file:
+        return ()
+    from ._messages import own_lines, parse
+
+    messages = parse(text, container.name, shared=shared, overlaps=overlaps)
+    if file and since:
+        messages += own_lines(file, container.name, since)
+    return messages
+
+
+# --- What can be seen afterwards ------------------------------------------------------
 
 # What an operation needs the container to be, where liblxc does not say what it missed.
 NEEDS_RUNNING = frozenset(
@@ -65,7 +221,6 @@ NEEDS_RUNNING = frozenset(
         "attach",
         "attach_interface",
         "attach_wait",
-        "checkpoint",
         "console",
         "console_getfd",
         "console_log",
@@ -89,12 +244,13 @@ NEEDS_STOPPED = frozenset(
         "destroy",
         "destroy_with_snapshots",
         "rename",
-        "restore",
         "snapshot",
         "snapshot_restore",
         "start",
     )
 )
+# What names a value that liblxc then says more of.
+REFUSES = frozenset(("append_config_item", "set_cgroup_item", "set_config_item"))
 WRITES = frozenset(("clone", "create", "rename", "save_config", "snapshot"))
 NEEDS_DEFINITION = NEEDS_STOPPED - {"create"} | {
     "snapshot_destroy",
@@ -102,31 +258,149 @@ NEEDS_DEFINITION = NEEDS_STOPPED - {"create"} | {
 }
 
 
-def find_reason(container: Container, operation: str) -> str:
-    """What the extension itself says of its last call, or else what a look finds."""
-    return _lxc._reason() or _look(container, operation)
-
-
-def _look(container: Container, operation: str) -> str:
+def look(container: Container, operation: str, about: Any) -> Finding | None:
+    """What is certainly in the way of an operation."""
     if operation in NEEDS_DEFINITION and not container.defined:
-        return "it is not defined"
+        return NotDefined, "it is not defined"
     running = container.running
     if operation in NEEDS_RUNNING and not running:
-        return "it is not running"
+        if container.defined:
+            return NotRunning, "it is not running"
+        return NotDefined, "it is not defined"
     if operation in NEEDS_STOPPED and running:
-        return "it is running"
+        return LXCError, "it is running"
     if operation == "destroy" and container.snapshot_list():
-        return "it has snapshots: destroy these first"
+        return LXCError, "it has snapshots: destroy these first"
+    check = CHECKS.get(operation)
+    if check is not None and about is not None and (found := check(container, about)):
+        return found
     path = container.get_config_path()
-    if operation in WRITES and os.path.isdir(path) and free_bytes(path) < 1 << 16:
-        return f"the disk of {path} is full"
+    if operation in WRITES and os.path.isdir(path):
+        if os.geteuid() != 0 and not os.access(path, os.W_OK):
+            return PermissionDenied, f"no permission to write to {path}"
+        if is_full(path):
+            return LXCError, f"the disk of {path} is full"
+    return None
+
+
+def suspect(container: Container, operation: str) -> Finding:
+    """What may be in the way where nobody gives a reason."""
+    path = container.get_config_path()
     if os.geteuid() != 0 and not os.access(path, os.W_OK):
-        return f"no permission to write to {path}"
+        return PermissionDenied, f"no permission to write to {path}"
     if not container.controllable:
-        return "no permission to control it"
-    return "liblxc refused, and gave no reason"
+        return PermissionDenied, "no permission to control it"
+    if operation.startswith("attach"):
+        return LXCError, "liblxc could not attach to it"
+    return LXCError, SILENCE
 
 
-def free_bytes(path: str) -> int:
+def is_full(path: str) -> bool:
     status = os.statvfs(path)
-    return status.f_bavail * status.f_frsize
+    return status.f_bavail * status.f_frsize < 1 << 16
+
+
+def check_directory(container: Container, directory: Any) -> Finding | None:
+    directory = os.fsdecode(directory)
+    if not os.path.lexists(directory):
+        return None
+    path, name = os.path.split(directory)
+    return AlreadyExists, f"there is {name!r} in {path} already"
+
+
+def check_snapshot(container: Container, name: Any) -> Finding | None:
+    name = os.fsdecode(name)
+    if any(name == each for each, *_ in container.snapshot_list()):
+        return None
+    return LXCError, f"there is no snapshot {name!r}"
+
+
+def check_cgroup_item(container: Container, pair: Any) -> Finding | None:
+    key, value = pair
+    try:
+        container.get_cgroup_item(key)
+    except KeyError:
+        return LXCError, f"there is no cgroup item {os.fsdecode(key)!r}"
+    return LXCError, f"{key!r} cannot be set to {value!r}"
+
+
+def check_value(container: Container, pair: Any) -> Finding | None:
+    key, value = pair
+    if found := check_item(container, key):
+        return found
+    return LXCError, f"liblxc refuses {key!r} = {value!r}"
+
+
+def check_item(container: Container, key: Any) -> Finding | None:
+    try:
+        container.get_config_item(key)
+    except KeyError:
+        return LXCError, f"liblxc knows no item {os.fsdecode(key)!r}"
+    return None
+
+
+def check_device(container: Container, path: Any) -> Finding | None:
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        return LXCError, f"the host's {os.fsdecode(path)}: {error.strerror}"
+    if mode & 0o170000 in (0o020000, 0o060000):
+        return None
+    return LXCError, f"the host's {os.fsdecode(path)} is no device"
+
+
+def check_interface(container: Container, name: Any) -> Finding | None:
+    name = os.fsdecode(name)
+    if os.path.exists(f"/sys/class/net/{name}"):
+        return None
+    return LXCError, f"the host has no interface {name!r}"
+
+
+def check_inner_interface(container: Container, name: Any) -> Finding | None:
+    name = os.fsdecode(name)
+    if name in container.get_interfaces():
+        return None
+    return LXCError, f"it has no interface {name!r}"
+
+
+def check_source(container: Container, path: Any) -> Finding | None:
+    if os.path.lexists(path):
+        return None
+    return LXCError, f"there is no {os.fsdecode(path)}"
+
+
+def check_checkpoint(
+    container: Container, look: Callable[[], Finding | None]
+) -> Finding | None:
+    return look()
+
+
+def check_file(container: Container, path: Any) -> Finding | None:
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY))
+    except OSError as error:
+        kind = PermissionDenied if isinstance(error, PermissionError) else LXCError
+        return kind, f"{os.fsdecode(path)}: {error.strerror}"
+    return None
+
+
+# By the argument that the method passes to find_error().
+CHECKS = {
+    "add_device_net": check_interface,
+    "add_device_node": check_device,
+    "append_config_item": check_value,
+    "attach_interface": check_interface,
+    "checkpoint": check_checkpoint,
+    "clear_config_item": check_item,
+    "clone": check_directory,
+    "detach_interface": check_inner_interface,
+    "load_config": check_file,
+    "migrate": check_checkpoint,
+    "mount": check_source,
+    "rename": check_directory,
+    "restore": check_checkpoint,
+    "set_cgroup_item": check_cgroup_item,
+    "set_config_item": check_value,
+    "snapshot_destroy": check_snapshot,
+    "snapshot_restore": check_directory,
+}

@@ -194,11 +194,12 @@ Container_init_pidfd(PyObject *self, PyObject *ignored)
 
     (void)ignored;
     /* Not while an attach looks for the ones that liblxc left open. */
-    HELD held = hold(self, SHARED | PIDFD);
+    HELD held = hold(self, SHARED | PIDFD | LISTEN);
     if (held.c == NULL || !need(INIT_PIDFD))
         return NULL;
     struct lxc_container *c = held.c;
     WITHOUT_GIL(fd = c->init_pidfd(c));
+    answer(&held, fd >= 0);
     return take_descriptor(fd);
 }
 
@@ -208,11 +209,12 @@ Container_devpts_fd(PyObject *self, PyObject *ignored)
     int fd;
 
     (void)ignored;
-    HELD held = hold(self, SHARED);
+    HELD held = hold(self, SHARED | LISTEN);
     if (held.c == NULL || !need(DEVPTS_FD))
         return NULL;
     struct lxc_container *c = held.c;
     WITHOUT_GIL(fd = c->devpts_fd(c));
+    answer(&held, fd >= 0);
     return take_descriptor(fd);
 }
 
@@ -247,11 +249,12 @@ Container_seccomp_notify_fd_active(PyObject *self, PyObject *ignored)
     int fd;
 
     (void)ignored;
-    HELD held = hold(self, SHARED | ADOPT);
+    HELD held = hold(self, SHARED | ADOPT | LISTEN);
     if (held.c == NULL)
         return NULL;
     struct lxc_container *c = held.c;
     WITHOUT_GIL(fd = c->seccomp_notify_fd_active(c));
+    answer(&held, fd >= 0);
     return take_notifier(fd);
 }
 

@@ -110,6 +110,10 @@ main(int argc, char **argv)
         return EXIT_FAILURE;
     }
     close(packed);
+    if (request.log >= 0)
+        fcntl(request.log, F_SETFD, FD_CLOEXEC);
+    log_use(request.log, !request.log_is_others);
+    log_level(request.level);
     if (request.what == DO_RUN)
         run_prepare(stdio);
     else

@@ -41,6 +41,13 @@ after_fork_in_child(void)
     generation++;
     forker = pthread_self();
     pthread_mutex_init(&registry, NULL);
+    listen_forked();
+}
+
+unsigned long
+process_generation(void)
+{
+    return generation;
 }
 
 bool
@@ -50,7 +57,8 @@ prepare_locks(void)
 
     /* Two interpreters may import the module at once. */
     pthread_mutex_lock(&registry);
-    if (!prepared && pthread_atfork(NULL, NULL, after_fork_in_child) == 0) {
+    if (!prepared && prepare_listening() &&
+        pthread_atfork(NULL, NULL, after_fork_in_child) == 0) {
         lock_init(&umask_lock);
         prepared = true;
     }
@@ -450,7 +458,8 @@ struct held
 hold(PyObject *object, int what)
 {
     Container *self = (Container *)object;
-    const struct held nothing = {NULL, NULL, 0};
+    const struct held nothing = {0};
+    struct held held = {self, NULL, what, {.mark = {.fd = -1}}};
     const enum hold_mode mode = what & (CONFIG | ALONE);
 
     no_reason();
@@ -471,7 +480,11 @@ hold(PyObject *object, int what)
         lock_drop(&self->lock, mode);
         return nothing;
     }
-    return (struct held){self, self->c, what};
+    held.c = self->c;
+    listen_count(&held.listening);
+    if (what & LISTEN)
+        listen_begin(&held.listening);
+    return held;
 }
 
 void
@@ -479,6 +492,7 @@ let_go(struct held *held)
 {
     if (held->c == NULL)
         return;
+    listen_end(&held->listening);
     if (held->what & UMASK)
         umask_drop();
     if (held->what & PIDFD)

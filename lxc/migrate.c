@@ -79,8 +79,6 @@ static void
 migrate_now(void *argument, int fd)
 {
     struct migrate *m = argument;
-    const int log = log_begin();
-    char why[sizeof(((struct message *)0)->text)] = "";
     int result;
 
     setsid(); /* what is typed at the caller's terminal is not for criu */
@@ -90,10 +88,8 @@ migrate_now(void *argument, int fd)
         null_stdio();
     }
     result = m->call(m);
-    if (result != 0)
-        log_reason(log, why, sizeof(why));
-    log_seal(log); /* the monitor would write there as long as the container runs */
-    say_why(fd, SAID_RETURNED, result, 0, why);
+    log_seal(); /* the monitor would write there as long as the container runs */
+    say(fd, SAID_RETURNED, result, 0);
     _exit(EXIT_SUCCESS);
 }
 
@@ -123,8 +119,6 @@ call_in_child(PyObject *self, struct migrate *m)
         return -1;
     if (!heard)
         because("the process that was to do it was killed");
-    else if (message.value != 0 && *message.text)
-        because("%s", message.text);
     return heard && message.value == 0;
 }
 

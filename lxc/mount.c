@@ -44,14 +44,17 @@ static PyObject *
 call_mount(PyObject *self, struct mount *mount, int (*call)(const void *))
 {
     int result = -1;
+    bool running = true;
 
-    HELD held = hold(self, CONFIG | ADOPT);
+    HELD held = hold(self, CONFIG | ADOPT | LISTEN);
     if (held.c == NULL)
         return NULL;
-    mount->c = held.c;
+    struct lxc_container *c = mount->c = held.c;
     if (!call_apart(call, mount, &result))
         return NULL;
-    if (result == -EINVAL && call == mount_now)
+    if (!answer(&held, result == 0))
+        WITHOUT_GIL(running = c->is_running(c));
+    if (result == -EINVAL && running && call == mount_now)
         because("it has no lxc.mount.auto = shmounts:, which it must start with");
     return PyBool_FromLong(result == 0);
 }

@@ -140,8 +140,6 @@ module__hear(PyObject *module, PyObject *args)
     }
     if (!hear(fd, &message))
         Py_RETURN_NONE;
-    /* A process in the container may have said it: it need not end, nor be text. */
-    message.text[sizeof(message.text) - 1] = '\0';
     if (message.said == SAID_EXECUTED)
         what = "executed";
     else if (message.said == SAID_RETURNED)
@@ -151,8 +149,7 @@ module__hear(PyObject *module, PyObject *args)
     else if (message.said == SAID_NO_EXEC && message.extra >= 0 &&
              (size_t)message.extra < sizeof(steps) / sizeof(*steps))
         what = steps[message.extra];
-    OWNED PyObject *why = PyUnicode_DecodeFSDefault(message.text);
-    return why ? Py_BuildValue("siO", what, message.value, why) : NULL;
+    return Py_BuildValue("si", what, message.value);
 }
 
 /* --- The request -------------------------------------------------------------- */
@@ -186,8 +183,8 @@ convert_user(PyObject *given, struct user *user)
 PyObject *
 Container__request(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"argv", "environment", "variables", "cwd",
-                            "user", "leash",       "tty",       NULL};
+    static char *names[] = {"argv",  "environment", "variables", "cwd", "user",
+                            "leash", "tty",         "log",       NULL};
     OWNED PyObject *cwd = NULL;
     PyObject *argv, *environment, *variables, *user;
     STRINGS arguments = NULL;
@@ -195,11 +192,11 @@ Container__request(PyObject *self, PyObject *args, PyObject *kwargs)
     STRINGS added = NULL;
     const lxc_attach_options_t options = LXC_ATTACH_OPTIONS_DEFAULT;
     struct request request = {.what = DO_RUN, .attach = {.late_stdin = -1}};
-    int leash, tty, fd;
+    int leash, tty, log, fd;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO&Oip:_request", names, &argv,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO&Oipi:_request", names, &argv,
                                      &environment, &variables, optional_text, &cwd,
-                                     &user, &leash, &tty) ||
+                                     &user, &leash, &tty, &log) ||
         (arguments = strings_from(argv, "args")) == NULL ||
         (added = strings_from(variables, "variables")) == NULL ||
         (environment != Py_None &&
@@ -226,6 +223,8 @@ Container__request(PyObject *self, PyObject *args, PyObject *kwargs)
     request.cwd = c_str(cwd);
     request.leash = leash;
     request.tty = tty;
+    request.log = log;
+    request.level = log_get_level();
     fd = pack_run(&held, &request);
     return fd >= 0 ? PyLong_FromLong(fd) : NULL;
 }

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 from . import _lxc
+from ._messages import Message, forward, parse, sentence
 from .errors import Frozen, LXCError, NotRunning
 
 if TYPE_CHECKING:
@@ -250,7 +251,7 @@ class Launch:
         self.container = container
         self.operation = operation
         self.cwd = cwd
-        self.leash = -1
+        self.leash = self.log = -1
         self._open: list[int] = []
         self._theirs: list[int] = []
         given = words(args)
@@ -284,6 +285,7 @@ class Launch:
                     identity.ids,
                     self._theirs[1] if leash else -1,
                     tty,
+                    self.log,
                 )
             )
             self._find_program(where)
@@ -303,6 +305,9 @@ class Launch:
             theirs, self.leash = map(above_stdio, os.pipe())
             self._open.append(self.leash)
             self._theirs.append(theirs)
+        self.log = _lxc._log_file()
+        if self.log >= 0:
+            self._open.append(self.log)
 
     def _find_program(self, where: str) -> None:
         """A sealed copy, which the container cannot write to; where it can be run."""
@@ -314,8 +319,13 @@ class Launch:
             self.argv.insert(2, str(sealed))
             self.executables.insert(0, f"/proc/self/fd/{sealed}")
 
-    def error(self, kind: type[LXCError], reason: str) -> LXCError:
-        return kind(self.operation, self.container.name, reason)
+    def error(
+        self, kind: type[LXCError], reason: str, messages: tuple[Message, ...] = ()
+    ) -> LXCError:
+        name = self.container.name
+        error = kind(self.operation, name, reason, messages=messages)
+        self.container.last_error = error
+        return error
 
     def check_state(self) -> None:
         state = self.container.state
@@ -331,16 +341,17 @@ class Launch:
 
     def options(self) -> dict[str, Any]:
         """What subprocess needs to know, but for the executable."""
-        return {"pass_fds": self.pass_fds, "env": launcher_environment()}
+        logs = (self.log,) if self.log >= 0 else ()
+        return {"pass_fds": (*self.pass_fds, *logs), "env": launcher_environment()}
 
     def spawned(self) -> None:
         """The launcher has descriptors of its own now."""
         while self._theirs:
             os.close(self._theirs.pop())
 
-    def judge(self, said: tuple[str, int, str] | None, status: int | None) -> None:
+    def judge(self, said: tuple[str, int] | None, status: int | None) -> None:
         """Raise what the launcher's first message means, unless the command began."""
-        what, value, text = said or ("nothing", 0, "")
+        what, value = said or ("nothing", 0)
         if what == "executed":
             return
         if what in ("exec", "cwd", "user", "fork"):
@@ -353,7 +364,9 @@ class Launch:
             raise self.error(LXCError, reason)
         self.check_state()
         if what == "returned":
-            raise self.error(LXCError, text or "liblxc could not attach to it")
+            messages = self.messages()
+            reason = sentence(messages) or "liblxc could not attach to it"
+            raise self.error(LXCError, reason, messages)
         if what == "stale":
             raise self.error(
                 LXCError, "its configuration file was changed meanwhile: try again"
@@ -363,7 +376,16 @@ class Launch:
             LXCError,
             f"the launcher ended before the command began{ended}: it was killed, or "
             "could not move into the container's cgroup",
+            self.messages(),
         )
+
+    def messages(self) -> tuple[Message, ...]:
+        """What liblxc said in the launcher."""
+        if self.log < 0:
+            return ()
+        messages = parse(os.fsdecode(os.pread(self.log, 1 << 16, 0)))
+        forward(self.container.name, messages)
+        return messages
 
     # --- End --------------------------------------------------------------------------
 
@@ -443,7 +465,7 @@ def abandon(launch: Launch, process: subprocess.Popen[Any]) -> None:
 
 def listen(
     launch: Launch, process: subprocess.Popen[Any], deadline: float | None
-) -> tuple[str, int, str] | None:
+) -> tuple[str, int] | None:
     """The launcher's first message, None if it ended without one."""
     while True:
         wait = 0.5

@@ -26,6 +26,9 @@ struct request {
     char **journal;    /* what the handle did to it since: see journal_note() */
     struct attach attach;
     struct start start;
+    int log;            /* where liblxc's log goes; or -1 */
+    bool log_is_others; /* it is lxc_log_init()'s, and not this call's alone */
+    int level;          /* of that: see log_level() */
     /* Of DO_RUN only: */
     struct user user;
     const char *cwd;

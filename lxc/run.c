@@ -467,8 +467,6 @@ accompany(pid_t supervisor, int control, int signals, struct relay *relay, bool 
 void
 run_and_end(struct lxc_container *c, struct request *request, const int stdio[3])
 {
-    const int log = log_begin();
-    char why[sizeof(((struct message *)0)->text)];
     int control[2], signals, status, result;
     sigset_t all;
     struct supervised run = {.request = request, .stdio = stdio};
@@ -485,8 +483,7 @@ run_and_end(struct lxc_container *c, struct request *request, const int stdio[3]
     run.control = control[1];
     result = c->attach(c, supervise, &run, &request->attach.options, &supervisor);
     if (result < 0) {
-        log_reason(log, why, sizeof(why));
-        say_why(request->attach.report, SAID_RETURNED, result, 0, why);
+        say(request->attach.report, SAID_RETURNED, result, 0);
         _exit(NOT_RUN);
     }
     /* The pipes are the command's: their other ends must see when it closes them. */

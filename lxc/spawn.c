@@ -391,11 +391,12 @@ launch(const struct held *held, struct request *request, struct child *child)
     struct passed passed = {.argv = {program}};
     int pair[2], packed;
 
-    *child = (struct child){0, -1};
+    *child = (struct child){.fd = -1, .log = -1};
     if (!socket_pair(pair)) {
         PyErr_SetFromErrno(PyExc_OSError);
         return false;
     }
+    child_log_begin(child);
     posix_spawn_file_actions_init(&passed.actions);
     pass(&passed, pair[1]);
     options->stdin_fd = pass(&passed, options->stdin_fd);
@@ -403,6 +404,9 @@ launch(const struct held *held, struct request *request, struct child *child)
     options->stderr_fd = pass(&passed, options->stderr_fd);
     options->log_fd = pass(&passed, options->log_fd);
     request->attach.late_stdin = pass(&passed, request->attach.late_stdin);
+    request->log_is_others = child->log < 0;
+    request->log = pass(&passed, child->log < 0 ? child->mark.fd : child->log);
+    request->level = log_get_level();
     packed = pack_request(held, request); /* it speaks of the others */
     if (packed >= 0) {
         pass(&passed, packed);
@@ -420,6 +424,7 @@ launch(const struct held *held, struct request *request, struct child *child)
     }
     close(pair[0]);
     child->pid = 0;
+    child_log_end(child);
     return false;
 }
 

@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -22,22 +21,12 @@
 /* --- Messages ----------------------------------------------------------------- */
 
 void
-say_why(int fd, enum said said, int value, int extra, const char *why)
-{
-    struct message message = {.said = said, .value = value, .extra = extra};
-    const size_t length = strnlen(why, sizeof(message.text) - 1);
-
-    memcpy(message.text, why, length);
-    while (send(fd, &message, offsetof(struct message, text) + length + 1,
-                MSG_NOSIGNAL) < 0 &&
-           errno == EINTR)
-        ;
-}
-
-void
 say(int fd, enum said said, int value, int extra)
 {
-    say_why(fd, said, value, extra, "");
+    const struct message message = {said, value, extra};
+
+    while (send(fd, &message, sizeof(message), MSG_NOSIGNAL) < 0 && errno == EINTR)
+        ;
 }
 
 bool
@@ -48,13 +37,7 @@ hear(int fd, struct message *message)
     do
         got = recv(fd, message, sizeof(*message), MSG_DONTWAIT);
     while (got < 0 && errno == EINTR);
-    if (got <= (ssize_t)offsetof(struct message, text))
-        return false;
-    /* A process in the container may have said it: it need not end. */
-    if (got == (ssize_t)sizeof(*message))
-        got--;
-    ((char *)message)[got] = '\0';
-    return true;
+    return got == (ssize_t)sizeof(*message);
 }
 
 int
@@ -158,71 +141,12 @@ terminal_give(const struct terminal *terminal)
         tcsetpgrp(terminal->fd, getpid());
 }
 
-/* --- What liblxc has to say --------------------------------------------------- */
-
-/* Where liblxc writes its log: exported by every release, though in no header. */
-extern int lxc_log_fd __attribute__((weak, visibility("default")));
-
-int
-log_begin(void)
-{
-    int log;
-
-    /* Somebody else's log stays what it is. */
-    if (&lxc_log_fd == NULL || lxc_log_fd >= 0)
-        return -1;
-    log = memfd_create("lxc-log", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (log >= 0 && fcntl(log, F_SETFL, O_APPEND) == 0)
-        lxc_log_fd = log;
-    return log;
-}
-
-int
-log_descriptor(void)
-{
-    return &lxc_log_fd != NULL ? lxc_log_fd : -1;
-}
-
-/* "lxc NAME TIME ERROR    conf - file.c:function:1 - MESSAGE\n" */
-static const char *
-message_of(char *line)
-{
-    char *s = strstr(line, " ERROR ");
-
-    for (int i = 0; s != NULL && i < 2; i++)
-        if ((s = strstr(s, " - ")) != NULL)
-            s += strlen(" - ");
-    return s;
-}
-
-void
-log_reason(int log, char *why, size_t size)
-{
-    char text[4096 + 1], *line, *rest = text;
-    const ssize_t got = log >= 0 ? pread(log, text, sizeof(text) - 1, 0) : -1;
-
-    why[0] = '\0';
-    text[got > 0 ? got : 0] = '\0';
-    while (why[0] == '\0' && (line = strsep(&rest, "\n")) != NULL) {
-        const char *message = message_of(line);
-
-        if (message != NULL)
-            snprintf(why, size, "%s", message);
-    }
-}
-
-void
-log_seal(int log)
-{
-    if (log >= 0)
-        fcntl(log, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_WRITE);
-}
-
 /* --- Attach ------------------------------------------------------------------- */
 
 void
 attach_begin(const struct attach *attach)
 {
+    log_leave();
     if (attach->late_stdin >= 0)
         dup2(attach->late_stdin, STDIN_FILENO);
     if (attach->bound)
@@ -285,8 +209,6 @@ void
 attach_and_tell(struct lxc_container *c, struct attach *attach, int (*run)(void *),
                 void *payload, int fd)
 {
-    const int log = log_begin();
-    char why[sizeof(((struct message *)0)->text)];
     siginfo_t info;
     pid_t pid = -1;
     int result;
@@ -294,8 +216,7 @@ attach_and_tell(struct lxc_container *c, struct attach *attach, int (*run)(void 
     attach->report = fd;
     result = attach_now(c, attach, run, payload, &pid);
     if (result < 0) {
-        log_reason(log, why, sizeof(why));
-        say_why(fd, SAID_RETURNED, result, 0, why);
+        say(fd, SAID_RETURNED, result, 0);
         _exit(EXIT_FAILURE);
     }
     say(fd, SAID_ATTACHED, pid, 0);
@@ -316,18 +237,15 @@ attach_and_tell(struct lxc_container *c, struct attach *attach, int (*run)(void 
 static void __attribute__((noreturn)) start_now(const struct start *start, int fd)
 {
     struct lxc_container *c = start->c;
-    const int log = log_begin();
-    char why[sizeof(((struct message *)0)->text)] = "";
     bool ok;
 
     default_signals();
     c->want_close_all_fds(c, start->close_fds);
     c->want_daemonize(c, start->daemonize);
     ok = c->start(c, start->useinit, start->cmd);
-    if (!ok)
-        log_reason(log, why, sizeof(why));
-    log_seal(log); /* the monitor would write there as long as the container runs */
-    say_why(fd, SAID_RETURNED, ok, c->error_num, why);
+    if (ok)
+        log_seal(); /* the monitor would write there as long as the container runs */
+    say(fd, SAID_RETURNED, ok, c->error_num);
     _exit(EXIT_SUCCESS);
 }
 

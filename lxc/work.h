@@ -35,7 +35,7 @@ enum said {
     SAID_EXECUTED, /* the program has begun */
     SAID_NO_EXEC,  /* value: the errno; extra: the step that failed, see enum step */
     SAID_ENDED,    /* value: the wait status of the attached process */
-    SAID_RETURNED, /* value: what liblxc's call returned; extra: error_num; text: why */
+    SAID_RETURNED, /* value: what liblxc's call returned; extra: error_num */
     SAID_STALE,    /* the launcher found another configuration file: nothing was done */
     SAID_SIGNAL,   /* value: a signal for the program; extra: for its group */
     SAID_RELEASE,  /* what the program left running may go on */
@@ -47,11 +47,9 @@ struct message {
     enum said said;
     int value;
     int extra;
-    char text[512]; /* only what is used of it is sent */
 };
 
 void say(int fd, enum said said, int value, int extra);
-void say_why(int fd, enum said said, int value, int extra, const char *why);
 bool hear(int fd, struct message *message); /* false if there is nothing to hear */
 
 /* The same descriptor under a number that is none of stdin, stdout and stderr, which
@@ -87,21 +85,48 @@ struct terminal {
 
 void terminal_give(const struct terminal *terminal);
 
-/* --- What liblxc has to say --------------------------------------------------- */
+/* --- What liblxc has to say (log.c) ------------------------------------------- */
 
-/* From now on liblxc's errors go to a memory file, in this process and what it forks.
- * Returns its descriptor, -1 where that cannot be done. */
-int log_begin(void);
+/* A memory file for liblxc's log, or -1. */
+int log_open(void);
 
-/* The first error in there, which is the one that the others follow from: into `why`,
- * which is left empty where there is none. */
-void log_reason(int log, char *why, size_t size);
+/* From now on liblxc writes there, in this process and what it forks; private where
+ * nothing else does. */
+void log_use(int log, bool private);
 
-/* The descriptor that liblxc logs to, whoever opened it; -1 if there is none. */
+/* The descriptor that liblxc writes its log to, whoever opened it; -1: there is none.
+ */
 int log_descriptor(void);
 
-/* What outlives this process has nothing more to write. */
-void log_seal(int log);
+/* What outlives this process has nothing more to write into a private one. */
+void log_seal(void);
+
+/* From which of its levels on liblxc writes.  False where that cannot be set; -1 is
+ * unknown, and leaves it. */
+bool log_level(int level);
+int log_get_level(void);
+
+/* Where a call begins in the log that the process has for all its calls. */
+struct mark {
+    int fd;                /* -1: there is none */
+    off_t from;            /* bytes */
+    bool listens, foreign; /* foreign: the log is not ours, but lxc_log_init()'s */
+};
+
+/* process is a number that changes with each fork. */
+void log_begin(struct mark *mark, unsigned long process);
+void log_end(struct mark *mark);
+void log_forked(void); /* in the child of a fork */
+
+/* The log of lxc_log_init(), to which all that is said is to go; or -1. */
+int log_of_others(void);
+
+/* lxc_log_init(), as often as wanted: 0, or minus an errno.  lxc_log_close(). */
+int log_init(struct lxc_log *log, int level);
+void log_close(void);
+
+/* In an attached process, in which a container's root may be: away with ours. */
+void log_leave(void);
 
 /* --- Attach ------------------------------------------------------------------- */
 
