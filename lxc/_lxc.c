@@ -1665,10 +1665,9 @@ Container_shutdown(PyObject *self, PyObject *args, PyObject *kwargs)
 /* Whether init is another process by now, and runs.  1 it is, 0 time is up, -1
  * exception; 0 with a reason where the monitor is gone: it will not come back. */
 static int
-wait_for_reboot(PyObject *self, pid_t old, double timeout)
+wait_for_reboot(PyObject *self, pid_t old, pid_t monitor, double timeout)
 {
     const double deadline = monotonic() + timeout;
-    const pid_t monitor = parent_of(old);
 
     for (;;) {
         const char *state;
@@ -1683,7 +1682,7 @@ wait_for_reboot(PyObject *self, pid_t old, double timeout)
         }
         if (pid > 0 && pid != old && state != NULL && strcmp(state, "RUNNING") == 0)
             return 1;
-        if (monitor > 0 && kill(monitor, 0) < 0 && errno == ESRCH) {
+        if (monitor > 0 && has_ended(monitor)) {
             because("it stopped instead");
             return 0;
         }
@@ -1705,7 +1704,7 @@ Container_reboot2(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"timeout", NULL};
     double timeout = -1;
-    pid_t pid;
+    pid_t pid, monitor = 0;
     bool ok = false;
     int reached;
 
@@ -1717,13 +1716,15 @@ Container_reboot2(PyObject *self, PyObject *args, PyObject *kwargs)
         if (held.c == NULL)
             return NULL;
         struct lxc_container *c = held.c;
-        WITHOUT_GIL(pid = c->init_pid(c); if (pid > 0) ok = c->reboot2(c, 0));
+        /* The monitor first: init may be gone before the call returns. */
+        WITHOUT_GIL(pid = c->init_pid(c); monitor = parent_of(pid);
+                    if (pid > 0) ok = c->reboot2(c, 0));
     }
     if (pid <= 0)
         because("it is not running");
     if (!ok || timeout == 0)
         return PyBool_FromLong(ok);
-    reached = wait_for_reboot(self, pid, timeout);
+    reached = wait_for_reboot(self, pid, monitor, timeout);
     return reached < 0 ? NULL : PyBool_FromLong(reached);
 }
 

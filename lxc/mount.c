@@ -64,7 +64,10 @@ flags(PyObject *arg, void *result)
     if (!optional_size(arg, &value))
         return 0;
     *(unsigned long *)result = (unsigned long)value;
-    return 1;
+    if ((unsigned long)value == value)
+        return 1;
+    PyErr_Format(PyExc_OverflowError, "mountflags: %R does not fit into a C long", arg);
+    return 0;
 }
 
 PyObject *
