@@ -1770,7 +1770,9 @@ Container_console_getfd(PyObject *self, PyObject *args, PyObject *kwargs)
     return PyLong_FromLong(ptx);
 }
 
-/* liblxc crashes without a read_max, and takes what it wrote there for the length. */
+/* liblxc crashes without a read_max, and takes what it wrote there for the length.
+ * Clearing without reading has 4.0.6 wait for ever: so what is not wanted is dropped
+ * here. */
 static PyObject *
 Container_console_log(PyObject *self, PyObject *args, PyObject *kwargs)
 {
@@ -1785,6 +1787,11 @@ Container_console_log(PyObject *self, PyObject *args, PyObject *kwargs)
                                      optional_bool, &clear, optional_bool, &read,
                                      optional_size, &most))
         return NULL;
+    if (!read && !clear) {
+        PyErr_SetString(PyExc_ValueError,
+                        "console_log has nothing to do: read, clear, or both");
+        return NULL;
+    }
     HELD held = hold(self, SHARED | ADOPT);
     if (held.c == NULL)
         return NULL;
@@ -1792,7 +1799,7 @@ Container_console_log(PyObject *self, PyObject *args, PyObject *kwargs)
     read_max = most;
     memset(&padded, 0, sizeof(padded));
     log->clear = clear;
-    log->read = read;
+    log->read = true;
     log->read_max = &read_max;
     WITHOUT_GIL(result = c->console_log(c, log));
     if (result == -ENODATA) /* it is empty */
@@ -1803,9 +1810,10 @@ Container_console_log(PyObject *self, PyObject *args, PyObject *kwargs)
         errno = -result;
         return PyErr_SetFromErrno(PyExc_OSError);
     }
-    if (!read || log->data == NULL)
+    if (log->data == NULL)
         return PyBytes_FromString("");
-    PyObject *bytes = PyBytes_FromStringAndSize(log->data, (Py_ssize_t)read_max);
+    PyObject *bytes =
+        PyBytes_FromStringAndSize(log->data, read ? (Py_ssize_t)read_max : 0);
     free(log->data);
     return bytes;
 }

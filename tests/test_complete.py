@@ -133,10 +133,15 @@ def test_console_log_takes_bytes_out(
     assert wait_until(lambda: container.console_log(read_max=3)) == b"ab\0"
     assert container.console_log() == b"\xffcd"
     assert container.console_log() == b""
-    assert shell(container, "printf more >/dev/console").status == 0
-    time.sleep(0.2)
-    assert container.console_log(clear=True, read=False) == b""
-    assert container.console_log() == b""
+    for options, taken in (
+        ({"clear": True, "read": False}, b""),
+        ({"clear": True}, b"more"),
+        ({"clear": True, "read_max": 2}, b"mo"),
+    ):
+        assert shell(container, "printf more >/dev/console").status == 0
+        time.sleep(0.2)
+        assert container.console_log(**options) == taken
+        assert container.console_log() == b""
 
 
 def test_console_log_without_a_buffer_says_so(shared: lxc.Container) -> None:
@@ -155,6 +160,8 @@ def test_console_log_refuses_odd_sizes(shared: lxc.Container, most: int) -> None
 def test_console_log_with_nothing_to_do_is_refused(shared: lxc.Container) -> None:
     with pytest.raises(ValueError, match="nothing to do"):
         shared.console_log(read=False)
+    with pytest.raises(ValueError, match="nothing to do"):
+        shared.console_log(None, 0)
 
 
 # --- mount and umount -----------------------------------------------------------------

@@ -406,7 +406,7 @@ def test_attach_passes_log_fd(record: Record, way: str, tmp_path: Path) -> None:
         ("", "0 1 0"),
         ("read_max=5", "0 1 5"),
         ("clear=True", "1 1 0"),
-        ("clear=True, read=False", "1 0 0"),
+        ("clear=True, read=False", "1 1 0"),  # see Container_console_log()
         ("None, None, None", "0 1 0"),
     ],
 )
