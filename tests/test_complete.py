@@ -597,7 +597,11 @@ def python_for_criu() -> tuple[str, ...]:
     """
     if not Path("/sys/fs/cgroup/cgroup.type").exists():  # a true root has no type
         return (sys.executable,)
-    script = 'mount -t cgroup2 none /sys/fs/cgroup && exec "$@"'
+    # Not over the other one: mount(2) refuses the same file system there.
+    script = (
+        "umount -l /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && "
+        'exec "$@"'
+    )
     unshare = ("unshare", "--cgroup", "--mount")
     return (*unshare, "sh", "-c", script, "sh", sys.executable)
 
