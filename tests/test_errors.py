@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from conftest import create_busybox, destroy, run_python, start_and_settle
+from support import refused
 
 import lxc
 
@@ -741,17 +742,26 @@ def doomed(own_path: str, new_name: NewName) -> lxc.Container:
     return container
 
 
+def reboot_in_vain(container: lxc.Container) -> None:
+    assert container.set_config_item("lxc.signal.reboot", "SIGWINCH")
+    container.reboot2(30)
+
+
 @pytest.mark.parametrize(
     ("call", "expected"),
     [
         (lambda c: c.wait("STOPPED", 30), True),
         (lambda c: c.wait("FROZEN", 2), False),
         (lambda c: c.shutdown(30), True),
+        (lambda c: refused(lambda: reboot_in_vain(c)), "it stopped instead"),
         (lambda c: c.get_ips(timeout=2), ()),
         (lambda c: c.attach_wait(lxc.attach_run_command, ["/bin/sleep", "60"]), 9),
         (lambda c: c.attach_wait(time.sleep, 60), 9),
     ],
-    ids=["wait", "wait in vain", "shutdown", "get_ips", "command", "function"],
+    ids=[
+        *("wait", "wait in vain", "shutdown", "reboot2", "get_ips", "command"),
+        "function",
+    ],
 )
 def test_a_call_survives_the_end_of_its_container(
     call: Any, expected: Any, doomed: lxc.Container
