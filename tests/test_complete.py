@@ -738,15 +738,18 @@ def test_a_restored_container_goes_on(stopped: lxc.Container, tmp_path: Path) ->
         assert stopped.set_config_item(key, value)
     assert stopped.save_config()
     count = rootfs(stopped) / "tmp" / "count"
-    assert stopped.start(cmd=("/bin/sh", "-c", COUNTS))
-    assert wait_until(lambda: count.exists() and "5" in count.read_text())
     place = str(tmp_path / "checkpoint")
+    start = f"assert c.start(cmd=('/bin/sh', '-c', {COUNTS!r}))"
     if not criu_works():
-        reason = run_failing(stopped, f"c.checkpoint({place!r})")
+        reason = run_failing(stopped, f"{start}; c.checkpoint({place!r})")
         assert reason.startswith(("criu failed", "there is no program criu"))
         assert stopped.running
         return
+    # Started in there: criu looks for its cgroups.
     program = f"""
+    {start}
+    assert wait_until(lambda: os.path.exists({str(count)!r}))
+    time.sleep(1)
     c.checkpoint({place!r} + "-1")
     states = [c.state]
     c.checkpoint({place!r}, stop=True, verbose=True)
