@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 from conftest import create_bare, open_descriptors, run_python
-from support import Program, attach, children, rootfs, run, shell, wait_until
+from support import Program, attach, rootfs, run, shell, wait_until
 
 import lxc
 from lxc import _lxc
@@ -569,7 +569,9 @@ cat >"$log" <<END
 END
 exit 1
 """
-SAID = "criu failed: (criu/some.c:1): no such luck; (criu/more.c:2): so there is no more"
+SAID = (
+    "criu failed: (criu/some.c:1): no such luck; (criu/more.c:2): so there is no more"
+)
 
 Criu = Callable[..., Path]
 
@@ -599,8 +601,7 @@ def python_for_criu() -> tuple[str, ...]:
         return (sys.executable,)
     # Not over the other one: mount(2) refuses the same file system there.
     script = (
-        "umount -l /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && "
-        'exec "$@"'
+        'umount -l /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec "$@"'
     )
     unshare = ("unshare", "--cgroup", "--mount")
     return (*unshare, "sh", "-c", script, "sh", sys.executable)

@@ -86,7 +86,13 @@ def test_keyboard_interrupt_of_a_stopped_containers_wait(
 
 @pytest.mark.parametrize(
     "call",
-    ["c.shutdown(60)", "c.shutdown(-1)", "c.shutdown()", "c.reboot2(60)", "c.reboot2()"],
+    [
+        "c.shutdown(60)",
+        "c.shutdown(-1)",
+        "c.shutdown()",
+        "c.reboot2(60)",
+        "c.reboot2()",
+    ],
 )
 def test_keyboard_interrupt_in_shutdown(
     deaf: lxc.Container, call: str, record_property: Record

@@ -581,7 +581,8 @@ FORKING_CALLS = {
         "lxc.Container(name, c.get_config_path()).destroy()"
     ),
     "destroy_with_snapshots": (
-        "(new := c.clone(name)).snapshot() and refused(new.destroy_with_snapshots) is None"
+        "(new := c.clone(name)).snapshot() and "
+        "refused(new.destroy_with_snapshots) is None"
     ),
     "snapshot_destroy_all": "c.snapshot() and refused(c.snapshot_destroy_all) is None",
     "start": "c.start() and c.attach_wait(lxc.attach_run_command, ['true']) == 0 "
