@@ -95,7 +95,7 @@ unpack_to_test() {
 
     case $1 in
     bullseye | bookworm) packages+=("${TO_BUILD_IN_A_ROOT[@]}") ;;
-    sid) packages+=(lxc-dev python3.15-venv criu) ;;
+    sid) packages+=(lxc-dev python3.15-venv criu iptables) ;;
     esac
     unpack_chroot "$1" "$2" "${packages[@]}"
 }
