@@ -106,6 +106,8 @@ def test_a_call_without_memory_leaves_nothing(
 def test_no_call_without_memory_crashes(container: lxc.Container) -> None:
     """On an undefined container: all arguments are converted."""
     calls = {**RAW_CALLS, "attach": (None,), "attach_wait": (None,)}
+    # It has Python do os.path.abspath(), of which CPython 3.13 dies without memory.
+    del calls["set_config_path"]
     program = f"""{SWEEP}
 report({{
     name: measure(lambda: getattr(undefined, name)(*given))
