@@ -615,6 +615,18 @@ report([good, children()])
     assert run(container, program) == [[True] * 3, []]
 
 
+@pytest.mark.parametrize("kind", FORKING_CALLS)
+def test_call_that_forks_where_children_are_ignored(
+    make: Callable[..., lxc.Container], kind: str
+) -> None:
+    program = f"""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    name = c.name + "-new"
+    report([bool({FORKING_CALLS[kind]}), children()])
+    """
+    assert run(make(), program) == [True, []]
+
+
 def test_one_of_many_threads_initializes_an_object(shared: lxc.Container) -> None:
     program = """
     def initialize(x, barrier, results):
