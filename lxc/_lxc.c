@@ -1712,7 +1712,7 @@ Container_reboot2(PyObject *self, PyObject *args, PyObject *kwargs)
                                      optional_seconds, &timeout))
         return NULL;
     {
-        HELD held = hold(self, SHARED | ADOPT);
+        HELD held = hold(self, SHARED | RELOAD);
         if (held.c == NULL)
             return NULL;
         struct lxc_container *c = held.c;

@@ -247,7 +247,7 @@ Container_seccomp_notify_fd_active(PyObject *self, PyObject *ignored)
     int fd;
 
     (void)ignored;
-    HELD held = hold(self, SHARED | ADOPT);
+    HELD held = hold(self, SHARED | RELOAD);
     if (held.c == NULL)
         return NULL;
     struct lxc_container *c = held.c;

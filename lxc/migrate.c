@@ -108,10 +108,14 @@ call_in_child(PyObject *self, struct migrate *m)
     bool forked, heard;
 
     {
-        HELD held = hold(self, CONFIG | ADOPT);
+        HELD held = hold(self, CONFIG | RELOAD);
         if (held.c == NULL)
             return -1;
         m->c = held.c;
+        if (m->c->lxc_conf == NULL && m->cmd != MIGRATE_FEATURE_CHECK) {
+            because("it has no configuration"); /* liblxc would crash */
+            return 0;
+        }
         forked = child_fork(&child, migrate_now, m, false);
     } /* others may ask it meanwhile */
     if (!forked)

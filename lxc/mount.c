@@ -45,7 +45,7 @@ call_mount(PyObject *self, struct mount *mount, int (*call)(const void *))
 {
     int result = -1;
 
-    HELD held = hold(self, CONFIG | ADOPT);
+    HELD held = hold(self, CONFIG | RELOAD);
     if (held.c == NULL)
         return NULL;
     mount->c = held.c;

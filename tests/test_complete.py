@@ -710,6 +710,36 @@ def test_restore_says_what_it_misses(
     assert failure(lambda: shared.restore(tmp_path)) == "it is running"
 
 
+def test_a_cleared_configuration_is_read_again(
+    running: lxc.Container, criu: Criu, tmp_path: Path
+) -> None:
+    """liblxc crashes without one, or takes another signal than what it has."""
+    criu(FAILS)
+    for number, call in enumerate(("c.checkpoint", "c.migrate")):
+        given = [*([lxc.MIGRATE_DUMP] * number), str(tmp_path / f"{number}")]
+        call = f"(c.clear_config(), {call}(*{given!r}))"
+        assert run_failing(running, call).startswith(NO_FREEZER or SAID)
+    before = running.init_pid
+    running.clear_config()
+    running.reboot2(30)
+    assert running.init_pid != before
+
+
+def test_a_container_without_a_configuration_is_not_dumped(
+    running: lxc.Container, tmp_path: Path
+) -> None:
+    config = Path(running.get_config_path(), running.name, "config")
+    config.rename(tmp_path / "config")
+    try:
+        container = lxc.Container(running.name, running.get_config_path())
+        assert container.running
+        assert failure(lambda: container.checkpoint(tmp_path / "checkpoint")) == (
+            "it has no configuration"
+        )
+    finally:
+        (tmp_path / "config").rename(config)
+
+
 def test_without_criu_that_is_the_reason(
     shared: lxc.Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -827,6 +857,7 @@ def test_the_monitor_of_a_restore_has_nothing_of_the_caller(tmp_path: Path) -> N
 import contextlib, lxc, os, sys
 mark, found = sys.argv[1], []
 c = lxc.Container("c", {str(tmp_path)!r})
+assert c.set_config_item("lxc.uts.name", "c")
 own = [os.pipe() for _ in range(5)]
 for fd in own[0]:
     os.set_inheritable(fd, True)
