@@ -845,7 +845,11 @@ lxc_container_new(const char *name, const char *path)
 """
 
 
-def test_the_monitor_of_a_restore_has_nothing_of_the_caller(tmp_path: Path) -> None:
+@pytest.mark.parametrize("free", [2, 10])
+def test_the_monitor_of_a_restore_has_nothing_of_the_caller(
+    tmp_path: Path, free: int
+) -> None:
+    """However few descriptors there are: two are what the call itself takes."""
     source, library = tmp_path / "monitor.c", tmp_path / "monitor.so"
     source.write_text(MONITOR)
     subprocess.run(
@@ -854,7 +858,7 @@ def test_the_monitor_of_a_restore_has_nothing_of_the_caller(tmp_path: Path) -> N
         timeout=60,
     )
     program = f"""
-import contextlib, lxc, os, sys
+import contextlib, lxc, lxc._migrate, os, resource, sys
 mark, found = sys.argv[1], []
 c = lxc.Container("c", {str(tmp_path)!r})
 assert c.set_config_item("lxc.uts.name", "c")
@@ -862,7 +866,16 @@ own = [os.pipe() for _ in range(5)]
 for fd in own[0]:
     os.set_inheritable(fd, True)
 before = set(os.listdir("/proc"))
+limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (60, limit[1]))
+filled = []
+with contextlib.suppress(OSError):
+    while True:
+        filled.append(os.dup(own[0][0]))
+for _ in range({free}):
+    os.close(filled.pop())
 c.restore({str(tmp_path)!r})
+resource.setrlimit(resource.RLIMIT_NOFILE, limit)
 new = {{p for p in os.listdir("/proc") if p.isdigit()}} - before
 for p in new:
     with contextlib.suppress(OSError):
