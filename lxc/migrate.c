@@ -115,7 +115,7 @@ call_in_child(PyObject *self, struct migrate *m)
             return -1;
         m->c = held.c;
         if (m->c->lxc_conf == NULL && m->cmd != MIGRATE_FEATURE_CHECK) {
-            because("it has no configuration"); /* liblxc would crash */
+            because("it is not defined"); /* liblxc would crash */
             return 0;
         }
         forked = child_fork(&child, migrate_now, m, false);
