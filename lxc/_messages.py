@@ -190,6 +190,11 @@ def prepared(logging: Any) -> Logger:
     return logger
 
 
+def is_forwarding() -> bool:
+    """Whether what is said of calls that succeed is wanted, too."""
+    return forward_level is not None
+
+
 def number_of(level: str) -> int:
     """liblxc's number of a level."""
     names = list(LEVELS)

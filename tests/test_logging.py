@@ -7,8 +7,7 @@ What is process-wide is tested in programs of their own.
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+import shutil
 import textwrap
 import time
 from collections.abc import Callable
@@ -16,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import create_bare, run_python, start_and_settle
-from support import LIBLXC, Program, monitor_of, process_status, run
+from conftest import run_python
+from support import Program, monitor_of, process_status, run
 
 import lxc
 
@@ -90,13 +89,14 @@ WAYS = {
 }
 
 
-def body(program: str, *parts: str) -> str:
-    return "\n".join((*parts, textwrap.dedent(program), "if 'bad' in globals(): os.unlink(bad)"))
+def body(program: str) -> str:
+    """A program that begins with the failures, and leaves no file."""
+    return "\n".join((FAILURES, textwrap.dedent(program), "os.unlink(bad)"))
 
 
 def run_logged(container: lxc.Container, program: str, *args: str) -> Any:
     """Run a program that may say nothing on its streams; what it reports."""
-    with Program(container, body(program, FAILURES), *args) as started:
+    with Program(container, body(program), *args) as started:
         value = started.next()
         started.finish()
     assert started.out == ""
@@ -119,7 +119,7 @@ report([
 ])
 report([c.last_error.reason, [list(m) for m in c.last_error.messages]])
 """
-    with Program(stopped, body(program, FAILURES), way) as started:
+    with Program(stopped, body(program), way) as started:
         assert started.next() is False
         records, (reason, messages) = started.next(), started.next()
         started.finish()
@@ -180,8 +180,7 @@ def test_a_program_that_configures_logging_sees_it_on_stderr(
         import logging
         logging.basicConfig(format="%(levelname)s %(name)s %(message)s")
         report(load())
-        """,
-        FAILURES,
+        """
     )
     with Program(stopped, program) as started:
         assert started.next() is False
@@ -222,7 +221,7 @@ for level in ("TRACE", "INFO", "info", None):
 load()
 report(sorted(levels()))
 """
-    with Program(running, body(program, FAILURES)) as started:
+    with Program(running, body(program)) as started:
         assert started.next() == [[], 0]
         found, count = started.next()
         assert "TRACE" in found
@@ -310,7 +309,7 @@ def test_liblxcs_own_file(stopped: lxc.Container, tmp_path: Path, way: str) -> N
     lxc.log_close()
     report([fail(), c.last_error.reason, [m.level for m in c.last_error.messages]])
     """
-    with Program(stopped, body(program, FAILURES), way, str(tmp_path)) as started:
+    with Program(stopped, body(program), way, str(tmp_path)) as started:
         for _ in range(3):
             ok, reason, levels = started.next()
             assert not ok
@@ -332,7 +331,7 @@ def test_own_file_is_continued(stopped: lxc.Container, tmp_path: Path) -> None:
         load()
     report()
     """
-    run(stopped, body(program, FAILURES), str(file))
+    run(stopped, body(program), str(file))
     assert file.read_text().count(WAYS["load"]) == 2
 
 
@@ -347,7 +346,7 @@ def test_reasons_come_from_the_own_file(stopped: lxc.Container, tmp_path: Path) 
     report([load(), c.last_error.reason, len(own_logs())])
     """
     log = str(tmp_path / "log")
-    with Program(stopped, body(program, FAILURES), log) as started:
+    with Program(stopped, body(program), log) as started:
         # It is open, wherever it is.
         ok, reason, logs = started.next()
         assert not ok
@@ -367,7 +366,7 @@ def test_own_file_has_its_prefix_and_a_name(
     report([load(), c.last_error.reason, c.last_error.foreign])
     """
     file = tmp_path / "log"
-    found = run(stopped, body(program, FAILURES), str(file))
+    found = run(stopped, body(program), str(file))
     assert found[0] is False
     assert WAYS["load"] in found[1]
     assert found[2] is False
@@ -379,7 +378,7 @@ def test_log_of_a_name_is_in_its_directory(stopped: lxc.Container) -> None:
     lxc.log_init(c.name, c.get_config_path(), quiet=True)
     report([load(), c.last_error.reason])
     """
-    found = run(stopped, body(program, FAILURES))
+    found = run(stopped, body(program))
     file = Path(stopped.get_config_path(), stopped.name, f"{stopped.name}.log")
     assert WAYS["load"] in found[1]
     assert WAYS["load"] in file.read_text()
@@ -394,7 +393,7 @@ def test_without_a_file_it_is_stderr(
     lxc.log_init(file={file!r}, quiet={quiet!r})
     report([load(), c.last_error.reason])
     """
-    with Program(stopped, body(program, FAILURES)) as started:
+    with Program(stopped, body(program)) as started:
         ok, reason = started.next()
         started.finish()
     assert not ok
@@ -411,14 +410,14 @@ def test_a_file_that_cannot_be_written(stopped: lxc.Container, tmp_path: Path) -
     top = sys.argv[1]
     for file in (top, top + "/file/log", "/proc/no/such", top + "/fifo", "/dev/full/x"):
         try:
-            lxc.log_init(file=file)
+            lxc.log_init(file=file, quiet=True)
         except OSError as error:
             assert error.filename == file, error
             report(errno.errorcode[error.errno])
     # What was before goes on.
     report([load(), c.last_error.reason])
     """
-    with Program(stopped, body(program, FAILURES), str(tmp_path)) as started:
+    with Program(stopped, body(program), str(tmp_path)) as started:
         found = [started.next() for _ in range(5)]
         assert found == ["EISDIR", "ENOTDIR", "ENOENT", "EINVAL", "ENOTDIR"]
         assert WAYS["load"] in started.next()[1]
@@ -453,7 +452,7 @@ lxc.log_close()
 each()
 """
     log = str(tmp_path / "log")
-    with Program(stopped, body(program, FAILURES), log) as started:
+    with Program(stopped, body(program), log) as started:
         assert started.next() == [["ERROR", "INFO"], ["INFO", "ERROR"]]
         assert started.next() == [["ERROR", "INFO", "TRACE"], ["TRACE", "INFO", "ERROR"]]
         assert started.next() == [["ERROR", "INFO"], ["INFO", "ERROR"]]
@@ -488,7 +487,7 @@ time.sleep(0.01)
 c.clear_config_item("lxc.no.such.key")
 report([m.text for m in c.last_error.messages])
 """
-    with Program(container, body(program, FAILURES), way) as started:
+    with Program(container, body(program), way) as started:
         reason, messages = started.next()
         texts, later = started.next(), started.next()
         started.finish()
@@ -512,7 +511,7 @@ def test_liblxcs_own_file_takes_the_place_of_a_containers(
     lxc.log_init(file=sys.argv[1], quiet=True)
     report([start(), c.last_error.reason])
     """
-    run(container, body(program, FAILURES), str(whole), str(heap))
+    run(container, body(program), str(whole), str(heap))
     assert WAYS["start_forked"] in whole.read_text()
     assert WAYS["start_forked"] not in (own.read_text() if own.exists() else "")
 
@@ -553,7 +552,7 @@ def test_two_threads_do_not_hear_each_other(
         sum(1 for ok, foreign in found if foreign is None and not ok),
     ])
     """
-    with Program(one, body(program, FAILURES), two.name) as started:
+    with Program(one, body(program), two.name) as started:
         lines, wrong, foreign, without = started.next(120)
         started.finish()
     assert lines >= 600
@@ -562,41 +561,45 @@ def test_two_threads_do_not_hear_each_other(
 
 
 def test_nameless_messages_may_be_another_calls(
-    make: Callable[..., lxc.Container],
+    lxcpath: str, new_name: Callable[[], str]
 ) -> None:
-    one, two = make(), make()
-    # What set_config_item() is refused for carries no name.
+    # What was never saved has no name in the log.
     program = """
-    other = lxc.Container(sys.argv[1], c.get_config_path())
-    assert c.set_config_item("lxc.net.0.type", "nonsense") is False
+    other = lxc.Container(c.name + "-other", c.get_config_path())
+    theirs = bad + "-theirs"
+    with open(theirs, "w") as file:
+        file.write("lxc.of.another = 5\\n")
+    load()
     report([list(m) for m in c.last_error.messages])
     over = threading.Event()
 
     def busy():
         while not over.is_set():
-            other.set_config_item("lxc.net.0.type", "rubbish")
+            other.load_config(theirs)
 
     thread = threading.Thread(target=busy)
     thread.start()
-    foreign = wrong = 0
     end = time.monotonic() + 30
-    while not (foreign and wrong) and time.monotonic() < end:
-        c.set_config_item("lxc.net.0.type", "nonsense")
+    marked = 0
+    while marked < 20 and time.monotonic() < end:
+        load()
         for m in c.last_error.messages:
-            foreign += m.foreign
-            if "rubbish" in m.text:
-                wrong += 1
+            if "lxc.of.another" in m.text:
                 assert m.foreign
                 assert c.last_error.foreign
+                marked += 1
+        assert "lxc." in c.last_error.reason
     over.set()
     thread.join()
-    report(foreign)
+    os.unlink(theirs)
+    report([marked, c.last_error.reason])
     """
-    with Program(one, body(program, FAILURES), two.name) as started:
+    with Program(lxc.Container(new_name(), lxcpath), body(program)) as started:
         messages = started.next()
-        assert [m[1] for m in messages] == ["Invalid network type nonsense"]
-        assert messages[0][-1] is False
-        assert started.next(60) > 0
+        assert WAYS["load"] in messages[0][1]
+        assert {message[-1] for message in messages} == {False}
+        marked, reason = started.next(60)
+        assert marked >= 20
         started.finish()
 
 
@@ -783,7 +786,7 @@ def test_a_monitor_keeps_no_growing_memory(stopped: lxc.Container, heap: int) ->
     assert c.start(), c.last_error
     report()
     """
-    run(stopped, body(program, FAILURES), str(heap))
+    run(stopped, body(program), str(heap))
     monitor = monitor_of(stopped)
 
     def memory() -> int:
@@ -819,7 +822,7 @@ def test_a_monitor_in_the_foreground_has_only_its_own_log(
     report(own_logs())
     report(c.start(daemonize=False, cmd=["/bin/sleep", "60"]))
     """
-    with Program(stopped, body(program, FAILURES)) as started:
+    with Program(stopped, body(program)) as started:
         started.next()
         assert stopped.wait("RUNNING", 20)
         for pid in (monitor_of(stopped), int(process_status(monitor_of(stopped))["PPid"])):
@@ -830,3 +833,53 @@ def test_a_monitor_in_the_foreground_has_only_its_own_log(
 
 
 # --- A liblxc that hides its log ------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def without_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the package whose programs look for the log under names that no liblxc
+    has."""
+    directory = tmp_path_factory.mktemp("package")
+    package = directory / "lxc"
+    shutil.copytree(Path(lxc.__file__).parent, package)
+    for file in (*package.glob("_lxc*.so"), package / "launcher"):
+        content = file.read_bytes()
+        for name in (b"log_fd", b"log_category_lxc", b"log_use_global_fd"):
+            old = b"\0lxc_" + name + b"\0"
+            assert old in content
+            content = content.replace(old, b"\0LXC_" + name + b"\0")
+        file.write_bytes(content)
+    return directory
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_liblxc_that_hides_its_log(
+    stopped: lxc.Container, without_log: Path, way: str
+) -> None:
+    program = """
+    assert lxc.__file__.startswith(sys.argv[2])
+    import logging
+    fail = globals()[sys.argv[1]]
+    report([fail(), c.last_error.reason, c.last_error.messages, own_logs()])
+    try:
+        lxc.log_forward("TRACE")
+    except NotImplementedError as error:
+        report(str(error))
+    lxc.log_init(file=sys.argv[3], quiet=True)
+    report([fail(), c.last_error.reason])
+    lxc.log_close()
+    report([fail(), own_logs()])
+    """
+    environment = {**os.environ, "PYTHONPATH": str(without_log)}
+    log = without_log / f"log-{way}"
+    arguments = (way, str(without_log), str(log))
+    with Program(
+        stopped, body(program), *arguments, env=environment
+    ) as started:
+        assert started.next() == [False, "liblxc refused, and gave no reason", [], []]
+        assert "log_init()" in started.next()
+        assert started.next()[0] is False
+        assert started.next() == [False, []]
+        started.finish()
+    if way == "load":
+        assert WAYS[way] in log.read_text()
