@@ -990,7 +990,6 @@ refuse(struct held *held, const char *key, const char *value)
     struct listening *listening = &held->listening;
 
     listen_begin(listening);
-    listening->alone = false;
     held->c->set_config_item(held->c, key, value);
     listen_keep(listening);
     log_end(&listening->mark);

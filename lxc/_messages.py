@@ -11,6 +11,7 @@ import datetime
 import errno
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -54,6 +55,9 @@ TAIL = 1 << 20
 
 # The name that log_init() was given: all lines carry that one then.
 log_name: str | None = None
+# Its level, and that of log_forward().
+log_level = "ERROR"
+forward_level: str | None = None
 
 
 class Message(NamedTuple):
@@ -78,7 +82,7 @@ def parse(
     and those without a name."""
     found: list[Message] = []
     ours = False
-    for line in text.splitlines():
+    for line in text.rstrip("\n").split("\n"):
         match = LINE.fullmatch(line)
         if match is None:
             # A message of several lines, such as a program's output.
@@ -87,7 +91,7 @@ def parse(
                 found[-1] = last._replace(text=f"{last.text}\n{line}")
             continue
         whose = match["name"]
-        nameless = whose is None or (whose == log_name and whose != name)
+        nameless = whose is None or whose == log_name
         ours = not shared or nameless or whose == name
         if ours:
             found.append(
@@ -111,13 +115,13 @@ def own_lines(path: str, name: str, since: float) -> tuple[Message, ...]:
     try:
         with open(path, "rb", opener=open_plain) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
-            lines = os.fsdecode(file.read(TAIL)).splitlines(keepends=True)
+            lines = os.fsdecode(file.read(TAIL)).split("\n")
     except OSError:
         return ()
     for n, line in enumerate(lines):
         match = LINE.match(line)
         if match is not None and match["time"] >= first:
-            return parse("".join(lines[n:]), name, shared=True)
+            return parse("\n".join(lines[n:]), name, shared=True)
     return ()
 
 
@@ -186,6 +190,11 @@ def prepared(logging: Any) -> Logger:
     return logger
 
 
+def is_forwarding() -> bool:
+    """Whether what is said of calls that succeed is wanted, too."""
+    return forward_level is not None
+
+
 def number_of(level: str) -> int:
     """liblxc's number of a level."""
     names = list(LEVELS)
@@ -195,28 +204,44 @@ def number_of(level: str) -> int:
 
 
 def set_level(level: str | None) -> None:
-    if level is None:
-        _lxc._log_level(number_of("ERROR"), False)
-        return
-    number = number_of(level)
-    import logging
+    global forward_level
 
-    prepared(logging)
-    _lxc._log_level(number, True)
+    number = number_of(log_level)
+    if level is not None:
+        number = min(number, number_of(level))
+        import logging
+
+        prepared(logging)
+    _lxc._log_level(number, level is not None)
+    forward_level = level
 
 
 def init(
     name: Any, lxcpath: Any, file: Any, level: str, prefix: Any, quiet: Any
 ) -> None:
-    global log_name
+    global log_name, log_level
 
     number = number_of(level)
+    if forward_level is not None:
+        number = min(number, number_of(forward_level))
+    if file is not None and stat.S_ISFIFO(mode_of(file)):
+        # liblxc would wait for somebody to read it, and all other calls for that.
+        raise OSError(errno.EINVAL, "a log cannot be a FIFO", os.fsdecode(file))
     _lxc._log_init(name, lxcpath, file, level.upper(), number, prefix, bool(quiet))
     log_name = None if name is None else os.fsdecode(name)
+    log_level = level
+
+
+def mode_of(file: Any) -> int:
+    with contextlib.suppress(FileNotFoundError):
+        return os.stat(file).st_mode
+    return 0
 
 
 def close() -> None:
-    global log_name
+    global log_name, log_level
 
     _lxc._log_close()
-    log_name = None
+    log_name, log_level = None, "ERROR"
+    with contextlib.suppress(NotImplementedError):
+        set_level(forward_level)

@@ -203,7 +203,10 @@ def find_messages(
         file = ""
     if not text and not file:
         return ()
-    from ._messages import own_lines, parse
+    try:
+        from ._messages import own_lines, parse
+    except (ImportError, OSError):
+        return ()  # no descriptor is left, perhaps: the call has failed all the same
 
     messages = parse(text, container.name, shared=shared, overlaps=overlaps)
     if file and since:

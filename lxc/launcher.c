@@ -113,6 +113,7 @@ main(int argc, char **argv)
     if (request.log >= 0)
         fcntl(request.log, F_SETFD, FD_CLOEXEC);
     log_use(request.log, !request.log_is_others);
+    log_set_global(request.log_is_global);
     log_level(request.level);
     if (request.what == DO_RUN)
         run_prepare(stdio);

@@ -9,6 +9,7 @@
  */
 #include "_lxc.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -85,6 +86,7 @@ no_reason(void)
 {
     reason[0] = '\0';
     why = UNKNOWN;
+    since = (struct timespec){0};
     if (heard.lines != NULL)
         forget_lines();
 }
@@ -92,7 +94,7 @@ no_reason(void)
 /* --- Listening ---------------------------------------------------------------- */
 
 /* Of a longer log the beginning, where the cause is. */
-#define MOST_LINES (64 * 1024)
+#define MOST_LINES (1 << 20)
 
 /* Calls that are being made, and that ever began: to know of others. */
 static unsigned long busy, begun;
@@ -103,6 +105,7 @@ static bool is_loud;
 void
 listen_count(struct listening *listening)
 {
+    log_arrive(process_generation());
     listening->alone = __atomic_fetch_add(&busy, 1, __ATOMIC_RELAXED) == 0;
     listening->number = __atomic_add_fetch(&begun, 1, __ATOMIC_RELAXED);
 }
@@ -199,7 +202,7 @@ listen_first(char *line, size_t size)
 bool
 answer(const struct held *held, bool ok)
 {
-    if (!ok || is_loud)
+    if (!ok || __atomic_load_n(&is_loud, __ATOMIC_RELAXED))
         listen_keep(&held->listening);
     return ok;
 }
@@ -232,8 +235,9 @@ child_log_end(struct child *child)
     take_lines(child->log, 0, false, false);
     /* A monitor that goes on may have it open for as long as its container runs. */
     fcntl(child->log, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_WRITE);
-    if (ftruncate(child->log, 0) == 0)
-        close(child->log);
+    while (ftruncate(child->log, 0) < 0 && errno == EINTR)
+        ;
+    close(child->log);
     child->log = -1;
 }
 

@@ -23,6 +23,10 @@ struct category {
 extern struct category lxc_log_category_lxc
     __attribute__((weak, visibility("default")));
 
+/* Whether the log takes the place of each container's lxc.log.file: lxc_log_init() with
+ * a file sets it, for ever. */
+extern bool lxc_log_use_global_fd __attribute__((weak, visibility("default")));
+
 /* --- Memory files ------------------------------------------------------------- */
 
 /* Numbers from here on are hardly in use where a program closes all that are open. */
@@ -51,13 +55,31 @@ log_open(void)
 /* The log of this process is one that nobody else reads or writes. */
 static bool is_private;
 
+static void forget_own(void);
+
 void
 log_use(int log, bool private)
 {
-    if (&lxc_log_fd == NULL || log < 0)
+    if (&lxc_log_fd == NULL)
+        return;
+    forget_own();
+    if (log < 0)
         return;
     lxc_log_fd = log;
     is_private = private;
+}
+
+bool
+log_is_global(void)
+{
+    return &lxc_log_use_global_fd != NULL && lxc_log_use_global_fd;
+}
+
+void
+log_set_global(bool global)
+{
+    if (&lxc_log_use_global_fd != NULL)
+        lxc_log_use_global_fd = global;
 }
 
 int
@@ -102,14 +124,29 @@ static struct {
     pthread_mutex_t mutex; /* held for a few instructions */
 } own = {.fd = -1, .mutex = PTHREAD_MUTEX_INITIALIZER};
 
-/* What is not read by then never is. */
+/* What is not read by then never is; and by then is not wanted any more, even if some
+ * call has been listening all the time. */
 #define FULL (1 << 20)
+#define OVERFULL (16 * FULL)
 
+/* liblxc's own children, too, which go on writing to it: see log_arrive(). */
 void
 log_forked(void)
 {
     pthread_mutex_init(&own.mutex, NULL);
     own.listeners = 0;
+}
+
+void
+log_arrive(unsigned long process)
+{
+    if (&lxc_log_fd == NULL ||
+        __atomic_load_n(&own.process, __ATOMIC_RELAXED) == process)
+        return;
+    pthread_mutex_lock(&own.mutex);
+    if (own.process != process && own.fd >= 0 && lxc_log_fd == own.fd)
+        lxc_log_fd = -1;
+    pthread_mutex_unlock(&own.mutex);
 }
 
 /* The program may have closed the descriptor, and have another file under its number.
@@ -119,6 +156,19 @@ is_own(int fd, struct stat *status)
 {
     return fd >= 0 && fd == own.fd && fstat(fd, status) == 0 &&
            status->st_dev == own.device && status->st_ino == own.inode;
+}
+
+/* In a forked child, which may outlive the process: with its parent's. */
+static void
+forget_own(void)
+{
+    struct stat status;
+
+    if (lxc_log_fd == own.fd)
+        lxc_log_fd = -1;
+    if (is_own(own.fd, &status))
+        close(own.fd);
+    own.fd = -1;
 }
 
 static bool
@@ -142,7 +192,7 @@ renew(unsigned long process, struct stat *status)
     own.fd = fd;
     own.device = status->st_dev;
     own.inode = status->st_ino;
-    own.process = process;
+    __atomic_store_n(&own.process, process, __ATOMIC_RELAXED);
     return true;
 }
 
@@ -154,7 +204,7 @@ begin(struct mark *mark, unsigned long process)
     struct stat status;
 
     *mark = (struct mark){.fd = -1};
-    if (fd >= 0 && fd != own.fd && own.listeners == 0) {
+    if (fd >= 0 && fd != own.fd) {
         /* Somebody else's: lxc_log_init() was called. */
         if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode))
             *mark = (struct mark){.fd = fd, .from = status.st_size, .foreign = true};
@@ -163,7 +213,8 @@ begin(struct mark *mark, unsigned long process)
     if ((own.process != process || !is_own(own.fd, &status)) &&
         !renew(process, &status))
         return;
-    if (own.listeners == 0 && status.st_size > FULL && ftruncate(own.fd, 0) == 0)
+    if (status.st_size > (own.listeners == 0 ? FULL : OVERFULL) &&
+        ftruncate(own.fd, 0) == 0)
         status.st_size = 0;
     lxc_log_fd = own.fd;
     own.listeners++;
@@ -197,9 +248,14 @@ log_end(struct mark *mark)
 int
 log_of_others(void)
 {
-    if (&lxc_log_fd == NULL || lxc_log_fd < 0 || lxc_log_fd == own.fd)
+    int fd;
+
+    if (&lxc_log_fd == NULL)
         return -1;
-    return lxc_log_fd;
+    pthread_mutex_lock(&own.mutex);
+    fd = lxc_log_fd >= 0 && lxc_log_fd != own.fd ? lxc_log_fd : -1;
+    pthread_mutex_unlock(&own.mutex);
+    return fd;
 }
 
 void
@@ -232,7 +288,8 @@ log_init(struct lxc_log *log, int level)
     errno = 0;
     result = lxc_log_init(log) < 0 ? -(errno != 0 ? errno : EINVAL) : 0;
     pthread_mutex_unlock(&own.mutex);
-    log_level(level); /* liblxc takes the level of the first time only */
+    if (result == 0)
+        log_level(level); /* liblxc takes the level of the first time only */
     return result;
 }
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 from . import _lxc
-from ._messages import Message, forward, parse, sentence
+from ._messages import Message, forward, is_forwarding, parse, sentence
 from .errors import Frozen, LXCError, NotRunning
 
 if TYPE_CHECKING:
@@ -353,6 +353,8 @@ class Launch:
         """Raise what the launcher's first message means, unless the command began."""
         what, value = said or ("nothing", 0)
         if what == "executed":
+            if is_forwarding():
+                self.messages()
             return
         if what in ("exec", "cwd", "user", "fork"):
             filename = {"exec": self.program, "cwd": self.cwd}.get(what)
@@ -383,7 +385,7 @@ class Launch:
         """What liblxc said in the launcher."""
         if self.log < 0:
             return ()
-        messages = parse(os.fsdecode(os.pread(self.log, 1 << 16, 0)))
+        messages = parse(os.fsdecode(os.pread(self.log, 1 << 20, 0)))
         forward(self.container.name, messages)
         return messages
 

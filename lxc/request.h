@@ -28,6 +28,7 @@ struct request {
     struct start start;
     int log;            /* where liblxc's log goes; or -1 */
     bool log_is_others; /* it is lxc_log_init()'s, and not this call's alone */
+    bool log_is_global; /* see log_is_global() */
     int level;          /* of that: see log_level() */
     /* Of DO_RUN only: */
     struct user user;

@@ -406,6 +406,7 @@ launch(const struct held *held, struct request *request, struct child *child)
     request->attach.late_stdin = pass(&passed, request->attach.late_stdin);
     request->log_is_others = child->log < 0;
     request->log = pass(&passed, child->log < 0 ? child->mark.fd : child->log);
+    request->log_is_global = request->log_is_others && log_is_global();
     request->level = log_get_level();
     packed = pack_request(held, request); /* it speaks of the others */
     if (packed >= 0) {

@@ -91,9 +91,13 @@ void terminal_give(const struct terminal *terminal);
 /* A memory file for liblxc's log, or -1. */
 int log_open(void);
 
-/* From now on liblxc writes there, in this process and what it forks; private where
- * nothing else does. */
+/* From now on liblxc writes there, in this process and what it forks, and to no log of
+ * a parent's calls; private where nothing else does. */
 void log_use(int log, bool private);
+
+/* Whether it takes the place of each container's lxc.log.file. */
+bool log_is_global(void);
+void log_set_global(bool global);
 
 /* The descriptor that liblxc writes its log to, whoever opened it; -1: there is none.
  */
@@ -118,6 +122,10 @@ struct mark {
 void log_begin(struct mark *mark, unsigned long process);
 void log_end(struct mark *mark);
 void log_forked(void); /* in the child of a fork */
+
+/* Before liblxc is called: its log is not that of the process which was forked while
+ * another of its threads listened. */
+void log_arrive(unsigned long process);
 
 /* The log of lxc_log_init(), to which all that is said is to go; or -1. */
 int log_of_others(void);

@@ -37,7 +37,7 @@ LIMIT = cgroup_limit()
 
 REFUSED = (
     *(TypeError, ValueError, KeyError, IndexError, AttributeError, RuntimeError),
-    *(OverflowError, lxc.LXCError),
+    *(OverflowError, OSError, lxc.LXCError),
 )
 
 # With PYTHONMALLOC=malloc the smallest leaked object costs 32 bytes per call; what the
@@ -436,6 +436,61 @@ def set_config_item_good(w: World) -> None:
     assert w.scratch.append_config_item("lxc.environment", "C=3")
 
 
+def load_fails(w: World) -> None:
+    """Fails with messages of liblxc's log, in the process."""
+    path = os.path.join(w.path, "bad")
+    with open(path, "w") as file:
+        file.write("lxc.no.such.key = 5\n")
+    # The handle keeps the line, which is liblxc's doing.
+    container = lxc.Container(w.stopped.name, w.path)
+    assert not container.load_config(path)
+    assert container.last_error is not None
+    assert container.last_error.messages
+    assert not container.load_config("/nonexistent")
+
+
+def start_fails_with_messages(w: World) -> None:
+    """The same in a forked child, and in the launcher."""
+    for heap in (1 << 60, 0):
+        lxc._lxc._launcher(heap)
+        container = lxc.Container(w.stopped.name, w.path)
+        container.set_config_item("lxc.net.0.type", "veth")
+        container.set_config_item("lxc.net.0.link", "no-such-bridge")
+        assert not container.start()
+        assert container.last_error is not None
+        assert len(container.last_error.messages) > 2
+
+
+def strict_fails(w: World) -> None:
+    container = lxc.Container(w.stopped.name, w.path, strict=True)
+    raises(
+        container.freeze,
+        lambda: container.load_config("/nonexistent"),
+        lambda: container.set_config_item("lxc.net.0.type", "nonsense"),
+        lambda: container.attach_wait(COMMAND, ["true"]),
+        lambda: lxc.Container(w.undefined.name, w.path, strict=True).start(),
+    )
+
+
+def log_file(w: World) -> str:
+    return os.path.join(w.path, "log")
+
+
+def log_init_good(w: World) -> None:
+    lxc.log_init("name", w.path, log_file(w), "INFO", "prefix", quiet=True)
+    load_fails(w)
+    lxc.log_init(quiet=True)
+    lxc.log_close()
+
+
+def log_forward_good(w: World) -> None:
+    for level in ("TRACE", None):
+        lxc.log_forward(level)
+        w.running.freeze()
+        w.running.unfreeze()
+        w.running.attach_wait(COMMAND, ["true"], **w.streams())
+
+
 def load_good(w: World) -> None:
     container = lxc.Container(w.stopped.name, w.path)
     container.clear_config()
@@ -517,6 +572,15 @@ CASES: dict[str, Case] = {
         lambda w: str(lxc.Frozen("run", "web", "it is frozen")),
         bad=(lambda w: lxc.Frozen(),),
     ),
+    **{
+        kind.__name__: Case(
+            lambda w, kind=kind: str(kind("start", "web", "a reason")),
+            bad=(lambda w, kind=kind: kind(),),
+        )
+        for kind in (
+            *(lxc.AlreadyExists, lxc.NotDefined, lxc.PermissionDenied, lxc.TimedOut),
+        )
+    },
     # Properties.
     "config_file_name": Case(getter("config_file_name")),
     "controllable": Case(getter("controllable")),
@@ -525,6 +589,7 @@ CASES: dict[str, Case] = {
     "name": Case(getter("name")),
     "running": Case(getter("running")),
     "state": Case(getter("state")),
+    "strict": Case(getter("strict"), strict_fails),
     "error_num": Case(getter("error_num")),
     "last_error": Case(
         getter("last_error"),
@@ -572,6 +637,7 @@ CASES: dict[str, Case] = {
         ),
         times=12,
     ),
+    "start, with messages": Case(start_fails_with_messages, times=10),
     "stop": Case(
         lambda w: (w.stopped.start(cmd=["/bin/sleep", "9"]), w.stopped.stop()),
         lambda w: (w.stopped.stop(), w.undefined.stop()),
@@ -770,7 +836,7 @@ CASES: dict[str, Case] = {
     "clear_config": Case(load_good, bad=no_arguments("clear_config")),
     "load_config": Case(
         load_good,
-        lambda w: w.scratch.load_config("/nonexistent"),
+        load_fails,
         (lambda w: w.scratch.load_config(5), lambda w: w.scratch.load_config("\0")),
     ),
     "save_config": Case(
@@ -986,6 +1052,26 @@ CASES: dict[str, Case] = {
         lambda w: lxc.has_api_extension("pidfd"),
         lambda w: lxc.has_api_extension("no such"),
         (lambda w: lxc.has_api_extension(5),),  # type: ignore[arg-type]
+    ),
+    "log_close": Case(
+        lambda w: lxc.log_close(),
+        bad=(lambda w: lxc.log_close(1),),  # type: ignore[call-arg]
+    ),
+    "log_forward": Case(
+        log_forward_good,
+        bad=(lambda w: lxc.log_forward("no such"),),
+        times=40,
+    ),
+    "log_init": Case(
+        log_init_good,
+        lambda w: lxc.log_init(file=w.path, quiet=True),
+        (
+            lambda w: lxc.log_init(level="no such"),
+            lambda w: lxc.log_init(5),  # type: ignore[arg-type]
+            lambda w: lxc.log_init("a", "b", "\0"),
+            lambda w: lxc.log_init("a", prefix="\0"),
+        ),
+        times=60,
     ),
     "get_global_config_item": Case(
         lambda w: lxc.get_global_config_item("lxc.lxcpath"),
