@@ -18,8 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 from . import _lxc
-from ._messages import Message, forward, parse, sentence
-from .errors import Frozen, LXCError, NotRunning
+from ._messages import Message, forward, is_error, parse, sentence
+from .errors import Frozen, LXCError, NotDefined, NotRunning
 
 if TYPE_CHECKING:
     from . import Container
@@ -98,7 +98,10 @@ class Accounts:
             yield line.split(b":")
 
     def error(self, kind: type[LXCError], reason: str) -> LXCError:
-        return kind(self.operation, self.container.name, reason)
+        name = self.container.name
+        error = kind(self.operation, name, reason, found=reason)
+        self.container.last_error = error
+        return error
 
     def user(self, wanted: str | int) -> Account | None:
         name = os.fsencode(wanted) if isinstance(wanted, str) else None
@@ -323,17 +326,17 @@ class Launch:
         self, kind: type[LXCError], reason: str, messages: tuple[Message, ...] = ()
     ) -> LXCError:
         name = self.container.name
-        error = kind(self.operation, name, reason, messages=messages)
+        found = None if reason == sentence(messages) else reason
+        error = kind(self.operation, name, reason, messages=messages, found=found)
         self.container.last_error = error
         return error
 
     def check_state(self) -> None:
         state = self.container.state
         if state == "STOPPED":
-            defined = self.container.defined
-            raise self.error(
-                NotRunning, "it is not running" if defined else "it is not defined"
-            )
+            if not self.container.defined:
+                raise self.error(NotDefined, "it is not defined")
+            raise self.error(NotRunning, "it is not running")
         if state in ("FROZEN", "FREEZING"):
             raise self.error(Frozen, "it is frozen: unfreeze() it first")
 
@@ -385,7 +388,7 @@ class Launch:
             return ()
         messages = parse(os.fsdecode(os.pread(self.log, 1 << 16, 0)))
         forward(self.container.name, messages)
-        return messages
+        return tuple(filter(is_error, messages))
 
     # --- End --------------------------------------------------------------------------
 
