@@ -95,7 +95,8 @@ unpack_to_test() {
 
     case $1 in
     bullseye | bookworm) packages+=("${TO_BUILD_IN_A_ROOT[@]}") ;;
-    sid) packages+=(lxc-dev python3.15-venv) ;;
+    # criu, which runs iptables: the others have none, or one that newer kernels break.
+    sid) packages+=(lxc-dev python3.15-venv criu iptables) ;;
     esac
     unpack_chroot "$1" "$2" "${packages[@]}"
 }

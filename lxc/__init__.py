@@ -1214,9 +1214,6 @@ class Container(_lxc.Container):
         read=False without.  LXCOSError, which is an OSError, when the container is not
         running or keeps no such buffer.  Wraps lxc_container.console_log.
         """
-        read = True if read is None else read  # as None is the default everywhere
-        if not read and not clear:
-            raise ValueError("console_log has nothing to do: read, clear, or both")
         return self._own(
             "console_log",
             lambda: super(Container, self).console_log(clear, read, read_max),

@@ -102,7 +102,7 @@ def checked_mapping(given: Any, known: Any, what: str) -> Mapping[str, Any]:
 UNITS = "KMGTPE"
 
 
-def size(given: Any) -> int:
+def size(given: Any, what: str = "fssize") -> int:
     """A number of bytes, from an int or from text such as "2G", 2 * 1024**3."""
     if isinstance(given, str):
         text = given.strip().upper()
@@ -117,7 +117,7 @@ def size(given: Any) -> int:
             given <<= 10 * (UNITS.index(found[2]) + 1)
     number = operator.index(given)
     if not 0 <= number < 1 << 64:
-        raise ValueError(f"fssize is a number of bytes below 2**64, not {number}")
+        raise ValueError(f"{what} is a number of bytes below 2**64, not {number}")
     return number
 
 

@@ -1700,10 +1700,9 @@ Container_shutdown(PyObject *self, PyObject *args, PyObject *kwargs)
 /* Whether init is another process by now, and runs.  1 it is, 0 time is up, -1
  * exception; 0 with a reason where the monitor is gone: it will not come back. */
 static int
-wait_for_reboot(PyObject *self, pid_t old, double timeout)
+wait_for_reboot(PyObject *self, pid_t old, pid_t monitor, double timeout)
 {
     const double deadline = monotonic() + timeout;
-    const pid_t monitor = parent_of(old);
 
     for (;;) {
         const char *state;
@@ -1718,7 +1717,7 @@ wait_for_reboot(PyObject *self, pid_t old, double timeout)
         }
         if (pid > 0 && pid != old && state != NULL && strcmp(state, "RUNNING") == 0)
             return 1;
-        if (monitor > 0 && kill(monitor, 0) < 0 && errno == ESRCH) {
+        if (monitor > 0 && has_ended(monitor)) {
             because("it stopped instead");
             return 0;
         }
@@ -1740,7 +1739,7 @@ Container_reboot2(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"timeout", NULL};
     double timeout = -1;
-    pid_t pid;
+    pid_t pid, monitor = 0;
     bool ok = false;
     int reached;
 
@@ -1748,16 +1747,18 @@ Container_reboot2(PyObject *self, PyObject *args, PyObject *kwargs)
                                      optional_seconds, &timeout))
         return NULL;
     {
-        HELD held = hold(self, SHARED | ADOPT | LISTEN);
+        HELD held = hold(self, SHARED | RELOAD | LISTEN);
         if (held.c == NULL)
             return NULL;
         struct lxc_container *c = held.c;
-        WITHOUT_GIL(pid = c->init_pid(c); if (pid > 0) ok = c->reboot2(c, 0));
+        /* The monitor first: init may be gone before the call returns. */
+        WITHOUT_GIL(pid = c->init_pid(c); monitor = parent_of(pid);
+                    if (pid > 0) ok = c->reboot2(c, 0));
         answer(&held, ok);
     }
     if (!ok || timeout == 0)
         return PyBool_FromLong(ok);
-    reached = wait_for_reboot(self, pid, timeout);
+    reached = wait_for_reboot(self, pid, monitor, timeout);
     return reached < 0 ? NULL : PyBool_FromLong(reached);
 }
 
@@ -1803,7 +1804,9 @@ Container_console_getfd(PyObject *self, PyObject *args, PyObject *kwargs)
     return PyLong_FromLong(ptx);
 }
 
-/* liblxc crashes without a read_max, and takes what it wrote there for the length. */
+/* liblxc crashes without a read_max, and takes what it wrote there for the length.
+ * Clearing without reading has 4.0.6 wait for ever: so what is not wanted is dropped
+ * here. */
 static PyObject *
 Container_console_log(PyObject *self, PyObject *args, PyObject *kwargs)
 {
@@ -1818,6 +1821,11 @@ Container_console_log(PyObject *self, PyObject *args, PyObject *kwargs)
                                      optional_bool, &clear, optional_bool, &read,
                                      optional_size, &most))
         return NULL;
+    if (!read && !clear) {
+        PyErr_SetString(PyExc_ValueError,
+                        "console_log has nothing to do: read, clear, or both");
+        return NULL;
+    }
     HELD held = hold(self, SHARED | ADOPT | LISTEN);
     if (held.c == NULL)
         return NULL;
@@ -1825,7 +1833,7 @@ Container_console_log(PyObject *self, PyObject *args, PyObject *kwargs)
     read_max = most;
     memset(&padded, 0, sizeof(padded));
     log->clear = clear;
-    log->read = read;
+    log->read = true;
     log->read_max = &read_max;
     WITHOUT_GIL(result = c->console_log(c, log));
     if (result == -ENODATA) /* it is empty */
@@ -1836,9 +1844,10 @@ Container_console_log(PyObject *self, PyObject *args, PyObject *kwargs)
         errno = -result;
         return PyErr_SetFromErrno(PyExc_OSError);
     }
-    if (!read || log->data == NULL)
+    if (log->data == NULL)
         return PyBytes_FromString("");
-    PyObject *bytes = PyBytes_FromStringAndSize(log->data, (Py_ssize_t)read_max);
+    PyObject *bytes =
+        PyBytes_FromStringAndSize(log->data, read ? (Py_ssize_t)read_max : 0);
     free(log->data);
     return bytes;
 }

@@ -319,6 +319,8 @@ bool is_threaded(void);
  * return. */
 bool child_fork(struct child *child, void (*body)(void *, int), void *argument,
                 bool python);
+/* Whether the kernel reaps the children of this process by itself. */
+bool ignores_children(void);
 /* Make a call that forks inside liblxc: in a process with threads, in a forked child.
  * False with an exception; *result stays as it is if the child was killed. */
 bool call_apart(int (*call)(const void *), const void *argument, int *result);

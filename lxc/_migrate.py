@@ -31,6 +31,7 @@ LOGS = {
     _lxc.MIGRATE_DUMP: "dump.log",
     _lxc.MIGRATE_RESTORE: "restore.log",
 }
+MOST_ERRORS = 3  # of a log, in a reason
 INVENTORY = "inventory.img"  # of a whole checkpoint
 
 
@@ -50,7 +51,7 @@ def migrate(
     options["pageserver_port"] = port(options["pageserver_port"])
     if bool(options["pageserver_address"]) != bool(options["pageserver_port"]):
         raise ValueError("pageserver_address and pageserver_port go together")
-    options["ghost_limit"] = size(options["ghost_limit"] or 0)
+    options["ghost_limit"] = size(options["ghost_limit"] or 0, "ghost_limit")
     if options["action_script"] is not None:
         options["action_script"] = os.path.abspath(options["action_script"])
     directory = os.path.abspath(directory)
@@ -136,14 +137,23 @@ def why_not_migrated(
 
 
 def last_error(log: str, began: float) -> str | None:
-    """What criu's own log complains of last, if it was written since."""
+    """What criu's own log complains of, if it was written since.
+
+    The first errors: later ones come of them, and those before may be harmless.
+    """
+    errors: list[str] = []
     try:
         if os.stat(log).st_mtime < began:
             return None
         with open(log, errors="replace") as file:
-            errors = [line for line in file if "Error" in line]
+            for line in file:
+                error = line.partition("Error")[2].strip()
+                if error.endswith("FAILED.") or len(errors) == MOST_ERRORS:
+                    break
+                if error and error not in errors:
+                    errors.append(error)
     except OSError:
         return None
     if not errors:
         return f"criu failed: see {log}"
-    return f"criu failed: {errors[-1].partition('Error')[2].strip()} (see {log})"
+    return f"criu failed: {'; '.join(errors)} (see {log})"

@@ -481,14 +481,6 @@ close_leaked(const struct descriptors *before, int known)
 
 /* --- The two ways ------------------------------------------------------------- */
 
-static bool
-ignores_children(void)
-{
-    struct sigaction action;
-
-    return sigaction(SIGCHLD, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
-}
-
 /* Whether attach_wait() makes the call in a forked child.  In the process is quicker,
  * but
  *   - liblxc ends an ordinary user's process when it cannot join the cgroup;

@@ -305,6 +305,14 @@ call_now(void *argument, int fd)
     _exit(EXIT_SUCCESS);
 }
 
+bool
+ignores_children(void)
+{
+    struct sigaction action;
+
+    return sigaction(SIGCHLD, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
 /* What liblxc forks changes its environment for a hook, and where the caller is no root
  * it may come from a bare clone(2): locks that another thread held at that moment stay
  * taken for ever in there, and liblxc would wait for ever.  A forked child has no other
@@ -317,7 +325,8 @@ call_apart(int (*call)(const void *), const void *argument, int *result)
     struct message message = {0};
     struct child child;
 
-    if (!is_threaded()) {
+    /* Where SIGCHLD is ignored, liblxc would not hear how its own children end. */
+    if (!is_threaded() && !ignores_children()) {
         WITHOUT_GIL(*result = call(argument));
         return true;
     }

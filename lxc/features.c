@@ -249,7 +249,7 @@ Container_seccomp_notify_fd_active(PyObject *self, PyObject *ignored)
     int fd;
 
     (void)ignored;
-    HELD held = hold(self, SHARED | ADOPT | LISTEN);
+    HELD held = hold(self, SHARED | RELOAD | LISTEN);
     if (held.c == NULL)
         return NULL;
     struct lxc_container *c = held.c;

@@ -51,9 +51,11 @@ migrate(struct migrate *m)
 static void
 close_all_but(int fd, int other)
 {
-    DIR *directory = opendir("/proc/self/fd");
+    DIR *directory;
     struct dirent *entry;
 
+    close(STDIN_FILENO); /* there may be no other descriptor to be had */
+    directory = opendir("/proc/self/fd");
     while (directory != NULL && (entry = readdir(directory)) != NULL) {
         const int found = atoi(entry->d_name);
 
@@ -67,7 +69,7 @@ close_all_but(int fd, int other)
 static void
 null_stdio(void)
 {
-    const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    const int null = open("/dev/null", O_RDWR);
 
     for (int fd = 0; null >= 0 && fd < 3; fd++)
         dup2(null, fd);
@@ -104,10 +106,14 @@ call_in_child(PyObject *self, struct migrate *m)
     bool forked, heard;
 
     {
-        HELD held = hold(self, CONFIG | ADOPT);
+        HELD held = hold(self, CONFIG | RELOAD);
         if (held.c == NULL)
             return -1;
         m->c = held.c;
+        if (m->c->lxc_conf == NULL && m->cmd != MIGRATE_FEATURE_CHECK) {
+            because_it(NOT_DEFINED); /* liblxc would crash */
+            return 0;
+        }
         forked = child_fork(&child, migrate_now, m, false);
     } /* others may ask it meanwhile */
     if (!forked)

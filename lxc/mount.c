@@ -46,7 +46,7 @@ call_mount(PyObject *self, struct mount *mount, int (*call)(const void *))
     int result = -1;
     bool running = true;
 
-    HELD held = hold(self, CONFIG | ADOPT | LISTEN);
+    HELD held = hold(self, CONFIG | RELOAD | LISTEN);
     if (held.c == NULL)
         return NULL;
     struct lxc_container *c = mount->c = held.c;
@@ -67,7 +67,10 @@ flags(PyObject *arg, void *result)
     if (!optional_size(arg, &value))
         return 0;
     *(unsigned long *)result = (unsigned long)value;
-    return 1;
+    if ((unsigned long)value == value)
+        return 1;
+    PyErr_Format(PyExc_OverflowError, "mountflags: %R does not fit into a C long", arg);
+    return 0;
 }
 
 PyObject *

@@ -56,23 +56,43 @@ above_stdio(int fd)
 
 /* --- Processes ---------------------------------------------------------------- */
 
-pid_t
-parent_of(pid_t pid)
+/* "PID (NAME) STATE PARENT": the name may have anything in it. */
+static void
+read_stat(pid_t pid, char *state, int *parent)
 {
     char path[64], text[512], *end;
     ssize_t got;
-    int fd, parent = 0;
+    int fd;
 
+    *state = *parent = 0;
     snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
     if (pid <= 0 || (fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
-        return 0;
+        return;
     got = read(fd, text, sizeof(text) - 1);
     close(fd);
     text[got > 0 ? got : 0] = '\0';
-    /* "PID (NAME) STATE PARENT": the name may have anything in it. */
     if ((end = strrchr(text, ')')) != NULL)
-        sscanf(end + 1, " %*c %d", &parent);
+        sscanf(end + 1, " %c %d", state, parent);
+}
+
+pid_t
+parent_of(pid_t pid)
+{
+    char state;
+    int parent;
+
+    read_stat(pid, &state, &parent);
     return parent;
+}
+
+bool
+has_ended(pid_t pid)
+{
+    char state;
+    int parent;
+
+    read_stat(pid, &state, &parent);
+    return state == 'Z' || (state == 0 && kill(pid, 0) < 0 && errno == ESRCH);
 }
 
 /* --- Signals ------------------------------------------------------------------ */

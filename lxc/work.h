@@ -58,6 +58,7 @@ int above_stdio(int fd);
 
 /* The parent of a process, as /proc has it; 0 if it is gone. */
 pid_t parent_of(pid_t pid);
+bool has_ended(pid_t pid); /* a zombie, too */
 
 /* --- Signals ------------------------------------------------------------------ */
 

@@ -22,7 +22,14 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from support import allocated, cgroup_limit, cgroups_of, children, descriptors
+from support import (
+    LIBLXC,
+    allocated,
+    cgroup_limit,
+    cgroups_of,
+    children,
+    descriptors,
+)
 
 import lxc
 
@@ -804,6 +811,8 @@ CASES: dict[str, Case] = {
             lambda w: w.scratch.network.add(5),
             lambda w: setattr(w.scratch.network[0], "nonsense", "x"),
         ),
+        # An address that is set again is lost, the string and what malloc() adds.
+        allowed=32 if LIBLXC < (5, 0) else 0,
     ),
     "ContainerNetworkList": Case(
         lambda w: len(lxc.ContainerNetworkList(w.scratch)),

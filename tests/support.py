@@ -77,6 +77,15 @@ def shell(container: lxc.Container, script: str, **options: Any) -> Outcome:
     return command(container, "sh", "-c", script, **options)
 
 
+def refused(call: Callable[[], object]) -> str | None:
+    """The reason that a call raises, of the newer ones that do not return False."""
+    try:
+        call()
+    except lxc.LXCError as error:
+        return error.reason
+    return None
+
+
 class Pipe:
     """A pipe whose text can be read when the writers are done."""
 
@@ -330,8 +339,8 @@ import fcntl, gc, json, os, signal, subprocess, termios, threading, time, weakre
 import lxc
 from support import (
     Outcome, Pipe, Ticker, alive, allocated, attach, begin, cgroups_of, children,
-    command, descriptors, monitor_of, paused, process_status, resume_later, rootfs,
-    shell, signal_set, signals_of, wait_until,
+    command, descriptors, monitor_of, paused, process_status, refused, resume_later,
+    rootfs, shell, signal_set, signals_of, wait_until,
 )
 c, report = begin()
 """

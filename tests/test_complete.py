@@ -6,9 +6,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import signal
 import socket
+import struct
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +20,7 @@ from typing import Any
 
 import pytest
 from conftest import create_bare, open_descriptors, run_python
-from support import Program, attach, children, run, shell, wait_until
+from support import LIBLXC, Program, attach, rootfs, run, shell, wait_until
 
 import lxc
 from lxc import _lxc
@@ -62,6 +65,22 @@ def test_reboot2_says_that_it_stopped_instead(make: Make) -> None:
     container = make(start=True, config={"lxc.signal.reboot": "SIGKILL"})
     assert failure(lambda: container.reboot2(30)) == "it stopped instead"
     assert not container.running
+
+
+def test_reboot2_knows_a_monitor_that_nobody_reaped(make: Make) -> None:
+    """As in a container of programs, whose first process may reap none."""
+    container = make(config={"lxc.signal.reboot": "SIGKILL"})
+    program = """
+    import ctypes
+    PR_SET_CHILD_SUBREAPER = 36
+    assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    assert c.start()
+    try:
+        c.reboot2(10)
+    except lxc.LXCError as error:
+        report([error.reason, len(children())])
+    """
+    assert run(container, program) == ["it stopped instead", 1]
 
 
 def test_signals_neither_end_nor_extend_reboot2(make: Make) -> None:
@@ -114,10 +133,15 @@ def test_console_log_takes_bytes_out(
     assert wait_until(lambda: container.console_log(read_max=3)) == b"ab\0"
     assert container.console_log() == b"\xffcd"
     assert container.console_log() == b""
-    assert shell(container, "printf more >/dev/console").status == 0
-    time.sleep(0.2)
-    assert container.console_log(clear=True, read=False) == b""
-    assert container.console_log() == b""
+    for options, taken in (
+        ({"clear": True, "read": False}, b""),
+        ({"clear": True}, b"more"),
+        ({"clear": True, "read_max": 2}, b"mo"),
+    ):
+        assert shell(container, "printf more >/dev/console").status == 0
+        time.sleep(0.2)
+        assert container.console_log(**options) == taken
+        assert container.console_log() == b""
 
 
 def test_console_log_without_a_buffer_says_so(shared: lxc.Container) -> None:
@@ -136,6 +160,8 @@ def test_console_log_refuses_odd_sizes(shared: lxc.Container, most: int) -> None
 def test_console_log_with_nothing_to_do_is_refused(shared: lxc.Container) -> None:
     with pytest.raises(ValueError, match="nothing to do"):
         shared.console_log(read=False)
+    with pytest.raises(ValueError, match="nothing to do"):
+        shared.console_log(None, 0)
 
 
 # --- mount and umount -----------------------------------------------------------------
@@ -183,6 +209,28 @@ def test_mount_shows_a_directory_of_the_host(
         over.set()
         if threads:
             thread.join()
+
+
+def test_mount_by_a_program_that_ignores_its_children(
+    mountable: lxc.Container,
+) -> None:
+    program = """
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    c.mount("/etc", "/mnt/new", mountflags=4096)
+    c.umount("/mnt/new")
+    report(children())
+    """
+    assert run(mountable, program) == []
+
+
+def test_flags_that_do_not_fit_are_refused(shared: lxc.Container) -> None:
+    most = (1 << 8 * struct.calcsize("l")) - 1
+    for flags in (-1, most + 1):
+        with pytest.raises(OverflowError):
+            shared.mount("/etc", "/mnt", None, flags)
+        with pytest.raises(OverflowError):
+            shared.umount("/mnt", flags)
+    assert failure(lambda: shared.umount("/mnt", most))
 
 
 def test_mount_takes_type_and_data(mountable: lxc.Container) -> None:
@@ -511,9 +559,26 @@ if [ "$1" = check ]; then case "$*" in *{feature}*) exit 0 ;; *) exit 1 ;; esac;
 """
 FAILS = """
 while [ $# -gt 0 ]; do [ "$1" = -o ] && log="$2"; shift; done
-echo "(00.1) Error (criu/some.c:1): no such luck" >"$log"
+cat >"$log" <<END
+(00.1) Will dump/restore TCP connections
+(00.1) Error (criu/some.c:1): no such luck
+(00.2)      1: Error (criu/some.c:1): no such luck
+(00.2)      1: Error (criu/more.c:2): so there is no more
+(00.3) Error (criu/cr-dump.c:3): Dumping FAILED.
+(00.4) Error (criu/late.c:4): cannot tidy up
+END
 exit 1
 """
+SAID = (
+    "criu failed: (criu/some.c:1): no such luck; (criu/more.c:2): so there is no more"
+)
+
+# liblxc 4 dumps nothing without cgroup v1: it looks for the freezer there.
+NO_FREEZER = (
+    "failed getting freezer path"
+    if LIBLXC < (5, 0) and Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    else ""
+)
 
 Criu = Callable[..., Path]
 
@@ -532,18 +597,70 @@ def criu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Criu:
     return criu
 
 
+def python_for_criu() -> tuple[str, ...]:
+    """An interpreter that liblxc lets call criu.
+
+    Before that it enters the root of the cgroups.  The one that a cgroup namespace sees
+    in cgroup2 takes no process once its children were given controllers: so another
+    namespace, whose root is where this process is.
+    """
+    if not Path("/sys/fs/cgroup/cgroup.type").exists():  # a true root has no type
+        return (sys.executable,)
+    # Not over the other one: mount(2) refuses the same file system there.
+    script = (
+        'umount -l /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec "$@"'
+    )
+    unshare = ("unshare", "--cgroup", "--mount")
+    return (*unshare, "sh", "-c", script, "sh", sys.executable)
+
+
+FAILING = """
+before = descriptors()
+try:
+    {call}
+except lxc.LXCError as error:
+    report([error.reason, descriptors() - before, children()])
+"""
+
+
+def run_failing(container: lxc.Container, call: str) -> str:
+    """The reason of a call that fails and leaves nothing behind."""
+    program = FAILING.format(call=call)
+    reason, *left = run(container, program, python=python_for_criu())
+    assert left == [0, []]
+    return str(reason)
+
+
+@pytest.mark.parametrize(
+    ("call", "log"),
+    [
+        ("c.checkpoint({place!r})", "dump.log"),
+        ("c.migrate(lxc.MIGRATE_PRE_DUMP, {place!r})", "pre-dump.log"),
+        ("c.migrate(lxc.MIGRATE_DUMP, {place!r})", "dump.log"),
+    ],
+)
 def test_checkpoint_says_what_criu_said(
-    running: lxc.Container, criu: Criu, tmp_path: Path
+    running: lxc.Container, criu: Criu, tmp_path: Path, call: str, log: str
 ) -> None:
     asked = criu(FAILS)
     place = tmp_path / "checkpoint"
-    reason = failure(lambda: running.checkpoint(place))
-    assert reason == (
-        f"criu failed: (criu/some.c:1): no such luck (see {place}/dump.log)"
-    )
+    reason = run_failing(running, call.format(place=str(place)))
+    if NO_FREEZER:
+        assert reason == NO_FREEZER
+        return
+    assert reason == f"{SAID} (see {place}/{log})"
     assert f"-D {place}" in asked.read_text()
     assert running.running
-    assert children() == []
+
+
+def test_restore_says_what_criu_said(
+    stopped: lxc.Container, criu: Criu, tmp_path: Path
+) -> None:
+    criu(FAILS)
+    (tmp_path / "inventory.img").touch()
+    reason = run_failing(stopped, f"c.restore({str(tmp_path)!r})")
+    assert reason == f"{SAID} (see {tmp_path}/restore.log)"
+    assert stopped.state == "STOPPED"
 
 
 def test_a_dump_outlives_a_signal(
@@ -551,6 +668,10 @@ def test_a_dump_outlives_a_signal(
 ) -> None:
     """A handler is no end of criu, and Ctrl-C comes when it is done."""
     criu("sleep 1; exit 0")
+    if NO_FREEZER:
+        reason = run_failing(running, f"c.checkpoint({str(tmp_path / 'a')!r})")
+        assert reason == NO_FREEZER
+        return
     program = f"""
     rings = []
     signal.signal(signal.SIGALRM, lambda *_: rings.append(1))
@@ -565,7 +686,7 @@ def test_a_dump_outlives_a_signal(
     c.checkpoint({str(tmp_path / "b")!r})
     report([first, len(rings), children()])
     """
-    first, rings, left = run(running, program)
+    first, rings, left = run(running, program, python=python_for_criu())
     assert first > 0.9
     assert rings > 4
     assert left == []
@@ -587,6 +708,36 @@ def test_restore_says_what_it_misses(
         f"there is no checkpoint in {tmp_path}"
     )
     assert failure(lambda: shared.restore(tmp_path)) == "it is running"
+
+
+def test_a_cleared_configuration_is_read_again(
+    running: lxc.Container, criu: Criu, tmp_path: Path
+) -> None:
+    """liblxc crashes without one, or takes another signal than what it has."""
+    criu(FAILS)
+    for number, call in enumerate(("c.checkpoint", "c.migrate")):
+        given = [*([lxc.MIGRATE_DUMP] * number), str(tmp_path / f"{number}")]
+        call = f"(c.clear_config(), {call}(*{given!r}))"
+        assert run_failing(running, call).startswith(NO_FREEZER or SAID)
+    before = running.init_pid
+    running.clear_config()
+    running.reboot2(30)
+    assert running.init_pid != before
+
+
+def test_a_container_without_a_configuration_is_not_dumped(
+    running: lxc.Container, tmp_path: Path
+) -> None:
+    config = Path(running.get_config_path(), running.name, "config")
+    config.rename(tmp_path / "config")
+    try:
+        container = lxc.Container(running.name, running.get_config_path())
+        assert container.running
+        assert failure(lambda: container.checkpoint(tmp_path / "checkpoint")) == (
+            "it is not defined"
+        )
+    finally:
+        (tmp_path / "config").rename(config)
 
 
 def test_without_criu_that_is_the_reason(
@@ -613,18 +764,55 @@ def test_a_feature_that_criu_has_is_found(shared: lxc.Container, criu: Criu) -> 
     assert none == 0
 
 
-def test_a_failed_restore_leaves_no_process(
-    stopped: lxc.Container, criu: Criu, tmp_path: Path
-) -> None:
-    criu(FAILS)
-    place = tmp_path / "checkpoint"
-    place.mkdir()
-    (place / "inventory.img").touch()
-    before = open_descriptors()
-    assert failure(lambda: stopped.restore(place))
-    assert children() == []
-    assert open_descriptors() == before
-    assert stopped.state == "STOPPED"
+def criu_works() -> bool:
+    done = shutil.which("criu") and subprocess.run(
+        ["criu", "check"], check=False, capture_output=True, timeout=60
+    )
+    return bool(done and done.returncode == 0)
+
+
+# It goes on counting where it was.
+COUNTS = "i=0; while :; do i=$((i+1)); echo $i >/tmp/count; sleep 0.1; done"
+
+
+def test_a_restored_container_goes_on(stopped: lxc.Container, tmp_path: Path) -> None:
+    """With a criu that can; where there is none, the reason says so."""
+    for key in ("lxc.apparmor.profile", "lxc.mount.entry"):
+        assert stopped.clear_config_item(key)
+    for key, value in {"lxc.console.path": "none", "lxc.tty.max": "0"}.items():
+        assert stopped.set_config_item(key, value)
+    assert stopped.save_config()
+    count = rootfs(stopped) / "tmp" / "count"
+    place = str(tmp_path / "checkpoint")
+    if not criu_works():
+        assert stopped.start()
+        reason = run_failing(stopped, f"c.checkpoint({place!r})")
+        assert reason.startswith(("criu failed", "there is no program criu"))
+        assert stopped.running
+        return
+    # Started in there: criu looks for its cgroups.
+    program = f"""
+    assert c.start(cmd=("/bin/sh", "-c", {COUNTS!r}))
+    assert wait_until(lambda: os.path.exists({str(count)!r}))
+    time.sleep(1)
+    c.checkpoint({place!r} + "-1")
+    states = [c.state]
+    c.checkpoint({place!r}, stop=True, verbose=True)
+    states.append(c.state)
+    before = descriptors()
+    c.restore({place!r})
+    states.append(c.state)
+    monitor = process_status(monitor_of(c))["PPid"]
+    status = c.attach_wait(lxc.attach_run_command, ["true"])
+    report([states, descriptors() - before, children(), status, monitor])
+    """
+    states, *left, monitor = run(stopped, program, python=python_for_criu())
+    assert states == ["RUNNING", "STOPPED", "RUNNING"]
+    assert left == [0, [], 0]
+    assert monitor == "1"
+    then = int(count.read_text())
+    assert then >= 5
+    assert wait_until(lambda: then < int(count.read_text() or 0) < then + 50)
 
 
 MONITOR = r"""
@@ -657,7 +845,11 @@ lxc_container_new(const char *name, const char *path)
 """
 
 
-def test_the_monitor_of_a_restore_has_nothing_of_the_caller(tmp_path: Path) -> None:
+@pytest.mark.parametrize("free", [2, 10])
+def test_the_monitor_of_a_restore_has_nothing_of_the_caller(
+    tmp_path: Path, free: int
+) -> None:
+    """However few descriptors there are: two are what the call itself takes."""
     source, library = tmp_path / "monitor.c", tmp_path / "monitor.so"
     source.write_text(MONITOR)
     subprocess.run(
@@ -666,14 +858,24 @@ def test_the_monitor_of_a_restore_has_nothing_of_the_caller(tmp_path: Path) -> N
         timeout=60,
     )
     program = f"""
-import contextlib, lxc, os, sys
+import contextlib, lxc, lxc._migrate, os, resource, sys
 mark, found = sys.argv[1], []
 c = lxc.Container("c", {str(tmp_path)!r})
+assert c.set_config_item("lxc.uts.name", "c")
 own = [os.pipe() for _ in range(5)]
 for fd in own[0]:
     os.set_inheritable(fd, True)
 before = set(os.listdir("/proc"))
+limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (60, limit[1]))
+filled = []
+with contextlib.suppress(OSError):
+    while True:
+        filled.append(os.dup(own[0][0]))
+for _ in range({free}):
+    os.close(filled.pop())
 c.restore({str(tmp_path)!r})
+resource.setrlimit(resource.RLIMIT_NOFILE, limit)
 new = {{p for p in os.listdir("/proc") if p.isdigit()}} - before
 for p in new:
     with contextlib.suppress(OSError):
@@ -721,6 +923,7 @@ except ChildProcessError:
         ((lxc.MIGRATE_DUMP, "/d", 0, 0, None, "::1", 0), "is no port"),
         ((lxc.MIGRATE_DUMP, "/d", 0, 0, None, "::1", "http"), "is no port"),
         ((lxc.MIGRATE_DUMP, "/d", *(8 * [None]), "2X"), "is no size"),
+        ((lxc.MIGRATE_DUMP, "/d", *(8 * [None]), -1), "ghost_limit is a number"),
     ],
 )
 def test_odd_arguments_of_migrate_are_refused(

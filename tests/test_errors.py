@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from conftest import create_busybox, destroy, run_python, start_and_settle
+from support import refused
 
 import lxc
 
@@ -589,18 +590,18 @@ def test_last_error_of_an_undefined_container_says_so(
 
 
 # What each raises there: none of the newer calls returns False.
-RAISES = {
-    "checkpoint": "it is not defined",
-    "console_log": "it is not running",
-    "destroy_with_snapshots": "it is not defined",
-    "migrate": "it is not defined",
-    "mount": "it is not running",
-    "reboot2": "it is not running",
-    "restore": "it is not defined",
-    "seccomp_notify_fd_active": "it is not running",
-    "snapshot_destroy_all": "it is not defined",
-    "umount": "it is not running",
-}
+RAISES = (
+    "checkpoint",
+    "console_log",
+    "destroy_with_snapshots",
+    "migrate",
+    "mount",
+    "reboot2",
+    "restore",
+    "seccomp_notify_fd_active",
+    "snapshot_destroy_all",
+    "umount",
+)
 
 
 @pytest.mark.parametrize("name", RAISES)
@@ -608,7 +609,8 @@ def test_a_newer_call_raises_what_it_could_not_do(name: str, tmp_path: Path) -> 
     container = lxc.Container("c", str(tmp_path))
     with timed(5), pytest.raises(lxc.LXCError) as raised:
         getattr(container, name)(*CALLS[name])
-    assert str(raised.value) == f"{name} of 'c' failed: {RAISES[name]}"
+    assert str(raised.value) == f"{name} of 'c' failed: it is not defined"
+    assert container.last_error is raised.value
     assert not list(tmp_path.iterdir())
 
 
@@ -741,17 +743,26 @@ def doomed(own_path: str, new_name: NewName) -> lxc.Container:
     return container
 
 
+def reboot_in_vain(container: lxc.Container) -> None:
+    assert container.set_config_item("lxc.signal.reboot", "SIGWINCH")
+    container.reboot2(30)
+
+
 @pytest.mark.parametrize(
     ("call", "expected"),
     [
         (lambda c: c.wait("STOPPED", 30), True),
         (lambda c: c.wait("FROZEN", 2), False),
         (lambda c: c.shutdown(30), True),
+        (lambda c: refused(lambda: reboot_in_vain(c)), "it stopped instead"),
         (lambda c: c.get_ips(timeout=2), ()),
         (lambda c: c.attach_wait(lxc.attach_run_command, ["/bin/sleep", "60"]), 9),
         (lambda c: c.attach_wait(time.sleep, 60), 9),
     ],
-    ids=["wait", "wait in vain", "shutdown", "get_ips", "command", "function"],
+    ids=[
+        *("wait", "wait in vain", "shutdown", "reboot2", "get_ips", "command"),
+        "function",
+    ],
 )
 def test_a_call_survives_the_end_of_its_container(
     call: Any, expected: Any, doomed: lxc.Container

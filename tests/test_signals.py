@@ -84,7 +84,16 @@ def test_keyboard_interrupt_of_a_stopped_containers_wait(
     assert seconds_to_interrupt(stopped, call) < AT_ONCE + MARGIN
 
 
-@pytest.mark.parametrize("call", ["c.shutdown(60)", "c.shutdown(-1)", "c.shutdown()"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "c.shutdown(60)",
+        "c.shutdown(-1)",
+        "c.shutdown()",
+        "c.reboot2(60)",
+        "c.reboot2()",
+    ],
+)
 def test_keyboard_interrupt_in_shutdown(
     deaf: lxc.Container, call: str, record_property: Record
 ) -> None:

@@ -106,6 +106,14 @@ def test_thread_runs_during_a_slow_shutdown(
     assert not stopped.running
 
 
+def test_thread_runs_while_a_reboot_is_awaited(
+    make: Callable[..., lxc.Container], record_property: Record
+) -> None:
+    container = make(start=True, config={"lxc.signal.reboot": "SIGWINCH"})
+    call = "refused(lambda: c.reboot2(0.7))"
+    check_stall(run(container, MEASURE.format(call=call)), call, record_property)
+
+
 # A stopped monitor answers nobody, and liblxc asks it without a timeout.
 QUESTIONS = [
     "c.state",
@@ -124,6 +132,15 @@ QUESTIONS = [
     "os.close(c.console_getfd())",
     "c.add_device_node('/dev/null')",
     "c.start()",
+    "refused(c.console_log)",
+    "refused(c.seccomp_notify_fd_active)",
+    "refused(lambda: c.mount('/etc', '/mnt', None, 4096))",
+    "refused(lambda: c.umount('/mnt'))",
+    "refused(lambda: c.checkpoint('/proc/none'))",
+    "refused(lambda: c.restore('/proc/none'))",
+    "refused(lambda: c.migrate(lxc.MIGRATE_PRE_DUMP, '/proc/none'))",
+    "refused(lambda: c.migrate(lxc.MIGRATE_FEATURE_CHECK, features_to_check=3))",
+    "refused(c.destroy_with_snapshots)",
     "lxc.list_containers(config_path=c.get_config_path())",
     "[x.state for x in lxc.list_containers(True, True, True, c.get_config_path())]",
 ]
@@ -134,6 +151,7 @@ ORDERS = [
     "c.stop()",
     "c.shutdown(0)",
     "c.reboot()",
+    "refused(lambda: c.reboot2(0))",
     "c.remove_device_node('/dev/null')",
     "c.save_config() and c.destroy()",
 ]
@@ -228,6 +246,8 @@ SLOW_CALLS = {
     "snapshot_restore": ("lxc.hook.clone", "c.snapshot_restore('snap0')"),
     "rename": ("lxc.hook.clone", "c.rename(c.name + '-new').rename(c.name)"),
     "destroy": ("lxc.hook.destroy", "c.destroy()"),
+    "destroy_with_snapshots": ("lxc.hook.destroy", "c.destroy_with_snapshots()"),
+    "snapshot_destroy_all": ("lxc.hook.destroy", "c.snapshot_destroy_all()"),
 }
 
 
@@ -243,7 +263,7 @@ def test_thread_runs_during_a_slow_hook(
     os.chmod(tmp_path, 0o755)
     assert container.set_config_item(key, script(tmp_path, "hook", f"sleep {BUSY}"))
     assert container.save_config()
-    if kind == "snapshot_restore":
+    if "snapshot" in kind and kind != "snapshot":
         # The snapshot has a copy of the configuration, hook included.
         assert container.snapshot() == "snap0"
     check_stall(run(container, MEASURE.format(call=call)), call, record_property)
@@ -452,6 +472,9 @@ BLOCKERS = {
     "unsaved function": (
         '(c.set_config_item("lxc.environment", "A=1"), c.attach_wait(time.sleep, 60))'
     ),
+    "reboot2": (
+        '(c.set_config_item("lxc.signal.reboot", "SIGWINCH"), refused(c.reboot2))'
+    ),
 }
 
 
@@ -557,6 +580,11 @@ FORKING_CALLS = {
         "c.snapshot_restore(c.snapshot(), name) and c.snapshot_destroy('snap0') and "
         "lxc.Container(name, c.get_config_path()).destroy()"
     ),
+    "destroy_with_snapshots": (
+        "(new := c.clone(name)).snapshot() and "
+        "refused(new.destroy_with_snapshots) is None"
+    ),
+    "snapshot_destroy_all": "c.snapshot() and refused(c.snapshot_destroy_all) is None",
     "start": "c.start() and c.attach_wait(lxc.attach_run_command, ['true']) == 0 "
     "and c.stop()",
 }
@@ -585,6 +613,18 @@ thread.join()
 report([good, children()])
 """
     assert run(container, program) == [[True] * 3, []]
+
+
+@pytest.mark.parametrize("kind", FORKING_CALLS)
+def test_call_that_forks_where_children_are_ignored(
+    make: Callable[..., lxc.Container], kind: str
+) -> None:
+    program = f"""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    name = c.name + "-new"
+    report([bool({FORKING_CALLS[kind]}), children()])
+    """
+    assert run(make(), program) == [True, []]
 
 
 def test_one_of_many_threads_initializes_an_object(shared: lxc.Container) -> None:
