@@ -142,8 +142,8 @@ class TimedOut(LXCOSError, TimeoutError):
 # --- What was said --------------------------------------------------------------------
 
 
-def disk_full(*given: Any, **named: Any) -> LXCError:
-    return LXCOSError(*given, errno=errno.ENOSPC, **named)
+def disk_full(operation: str, container: str, reason: str, **named: Any) -> LXCError:
+    return LXCOSError(operation, container, reason, errno.ENOSPC, **named)
 
 
 # The cases that the extension itself tells apart.
@@ -156,6 +156,7 @@ KINDS: dict[str | None, Kind] = {
     "frozen": Frozen,
     "timed out": TimedOut,
 }
+NO_CONTROL = PermissionDenied, "no permission to control it"
 NOT_DEFINED = NotDefined, "it is not defined"
 SILENCE = "liblxc refused, and gave no reason"
 
@@ -182,8 +183,8 @@ def find_error(
         forward(container.name, messages)
         messages = tuple(filter(is_error, messages))
         said = sentence(messages)
-    if why == "not running" and not container.defined:
-        kind, found = NOT_DEFINED
+    if why == "not running":
+        kind, found = why_not_running(container)
     elif own is not None:
         kind, found = KINDS[why], own
     elif finding := look(container, operation, about):
@@ -272,9 +273,7 @@ def look(container: Container, operation: str, about: Any) -> Finding | None:
         return NOT_DEFINED
     running = container.running
     if operation in NEEDS_RUNNING and not running:
-        if container.defined:
-            return NotRunning, "it is not running"
-        return NOT_DEFINED
+        return why_not_running(container)
     if operation in NEEDS_STOPPED and running:
         return LXCError, "it is running"
     if operation == "destroy" and container.snapshot_list():
@@ -291,13 +290,22 @@ def look(container: Container, operation: str, about: Any) -> Finding | None:
     return None
 
 
+def why_not_running(container: Container) -> Finding:
+    """To a user who may not ask its monitor, a container looks stopped."""
+    if not container.controllable:
+        return NO_CONTROL
+    if container.defined:
+        return NotRunning, "it is not running"
+    return NOT_DEFINED
+
+
 def suspect(container: Container, operation: str) -> Finding:
     """What may be in the way where nobody gives a reason."""
     path = container.get_config_path()
     if os.geteuid() != 0 and not os.access(path, os.W_OK):
         return PermissionDenied, f"no permission to write to {path}"
     if not container.controllable:
-        return PermissionDenied, "no permission to control it"
+        return NO_CONTROL
     if operation.startswith("attach"):
         return LXCError, "liblxc could not attach to it"
     return LXCError, SILENCE
@@ -340,11 +348,12 @@ def check_value(container: Container, pair: Any) -> Finding | None:
 
 
 def check_item(container: Container, key: Any) -> Finding | None:
-    try:
-        container.get_config_item(key)
-    except KeyError:
-        return LXCError, f"liblxc knows no item {os.fsdecode(key)!r}"
-    return None
+    from ._items import can_be_set
+
+    key = os.fsdecode(key)
+    if _lxc.config_item_is_supported(key) or can_be_set(key):
+        return None
+    return LXCError, f"liblxc knows no item {key!r}"
 
 
 def check_device(container: Container, path: Any) -> Finding | None:

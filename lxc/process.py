@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 from . import _lxc
 from ._messages import Message, forward, is_error, parse, sentence
-from .errors import Frozen, LXCError, NotDefined, NotRunning
+from .errors import Frozen, LXCError, NotRunning, why_not_running
 
 if TYPE_CHECKING:
     from . import Container
+    from .errors import Kind
 
     Word = Union[str, bytes, os.PathLike[str], os.PathLike[bytes]]
     Command = Union[Word, Sequence[Word]]
@@ -97,7 +98,7 @@ class Accounts:
         for line in data.replace(b"\0", b"").split(b"\n"):
             yield line.split(b":")
 
-    def error(self, kind: type[LXCError], reason: str) -> LXCError:
+    def error(self, kind: Kind, reason: str) -> LXCError:
         name = self.container.name
         error = kind(self.operation, name, reason, found=reason)
         self.container.last_error = error
@@ -323,7 +324,7 @@ class Launch:
             self.executables.insert(0, f"/proc/self/fd/{sealed}")
 
     def error(
-        self, kind: type[LXCError], reason: str, messages: tuple[Message, ...] = ()
+        self, kind: Kind, reason: str, messages: tuple[Message, ...] = ()
     ) -> LXCError:
         name = self.container.name
         found = None if reason == sentence(messages) else reason
@@ -334,9 +335,7 @@ class Launch:
     def check_state(self) -> None:
         state = self.container.state
         if state == "STOPPED":
-            if not self.container.defined:
-                raise self.error(NotDefined, "it is not defined")
-            raise self.error(NotRunning, "it is not running")
+            raise self.error(*why_not_running(self.container))
         if state in ("FROZEN", "FREEZING"):
             raise self.error(Frozen, "it is frozen: unfreeze() it first")
 
