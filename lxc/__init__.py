@@ -260,8 +260,7 @@ class Container(_lxc.Container):
 
     It need not exist: create() makes it.  Methods that return False, or -1, where
     something is refused leave the reason in last_error; with strict they raise it, an
-    LXCError.  (What clone() and rename() return, and list_containers(), is not strict.)
-    Raises ValueError for what can be no name, RuntimeError where liblxc cannot open it.
+    LXCError; what clone() and rename() return is strict then as well.  Raises ValueError for what can be no name, RuntimeError where liblxc cannot open it.
     Several threads may use one object.
     """
 
@@ -313,9 +312,8 @@ class Container(_lxc.Container):
             return call()
         except OSError as error:
             found = self._failure(operation)
-            if isinstance(found, OSError):
-                raise found from None
-            self.last_error = LXCOSError(
+            kind = type(found) if isinstance(found, LXCOSError) else LXCOSError
+            self.last_error = kind(
                 operation,
                 self.name,
                 found.reason,
@@ -508,9 +506,8 @@ class Container(_lxc.Container):
         Call clear_config() first to replace it.  Return whether it could be read.
         Wraps lxc_container.load_config.
         """
-        return self._note(
-            "load_config", super().load_config(path), path or self.config_file_name
-        )
+        file = path or self.config_file_name
+        return self._note("load_config", super().load_config(path), file)
 
     def save_config(self, path: Path | None = None) -> bool:
         """Write the configuration to a file, by default the container's own.
@@ -650,7 +647,7 @@ class Container(_lxc.Container):
             )
         if not self._note("clone", ok, inside(path, newname)):
             return False
-        return Container(newname, path)
+        return Container(newname, path, strict=self.strict)
 
     def rename(self, new_name: Text) -> Container | Literal[False]:  # type: ignore[override]
         """Rename the stopped container on disk; return a new Container, or False.
@@ -660,7 +657,7 @@ class Container(_lxc.Container):
         path = self.get_config_path()
         if not self._note("rename", super().rename(new_name), inside(path, new_name)):
             return False
-        return Container(new_name, path)
+        return Container(new_name, path, strict=self.strict)
 
     def snapshot(self, comment_path: Path | None = None) -> str | Literal[False]:
         """Make a snapshot of the stopped container; return its name, or False.
@@ -682,10 +679,9 @@ class Container(_lxc.Container):
 
         Return whether that was done.  Wraps lxc_container.snapshot_restore.
         """
+        place = inside(self.get_config_path(), newname) if newname else None
         return self._note(
-            "snapshot_restore",
-            super().snapshot_restore(name, newname),
-            inside(self.get_config_path(), newname) if newname else None,
+            "snapshot_restore", super().snapshot_restore(name, newname), place
         )
 
     def snapshot_destroy(self, name: Text) -> bool:
@@ -853,7 +849,8 @@ class Container(_lxc.Container):
         an exception prints its traceback and is 255; sys.exit() is honoured.
 
         -1 stands for an exit status of 255 and for an attach that failed, at once for a
-        stopped or frozen container; last_error says which.
+        stopped or frozen container; last_error says which, and strict raises only for
+        the second.
 
         attach_flags are LXC_ATTACH_* and namespaces CLONE_NEW*, -1 for the container's;
         env_policy is LXC_ATTACH_KEEP_ENV or LXC_ATTACH_CLEAR_ENV, extra_env_vars are
@@ -889,10 +886,15 @@ class Container(_lxc.Container):
             lsm_label=lsm_label,
             groups=groups,
         )
-        if status > 0 and (reason := _lxc._reason()):
-            # The call did not fail, but how it ended is worth keeping.
-            self.last_error = LXCError("attach_wait", self.name, reason)
-        return self._note("attach_wait", status)
+        heard = _lxc._heard() if status else None
+        if heard and heard[0] and heard[1] == "ended":
+            # The call did not fail, but how that ended is worth keeping.
+            self.last_error = LXCError(
+                "attach_wait", self.name, heard[0], found=heard[0]
+            )
+            self._must("attach_wait", True, heard=heard)
+            return status
+        return self._note("attach_wait", status, heard=heard)
 
     # --- Commands ---------------------------------------------------------------------
 

@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import _lxc
-from .errors import is_full
 
 if TYPE_CHECKING:
     from . import Container
@@ -61,9 +60,6 @@ def create(
             template, flags, bdevtype or None, args=arguments, **specs
         )
         heard = _lxc._heard()
-        path = container.get_config_path()
-        if not attempt.ok and is_full(path):  # which it is not when that is undone
-            heard = (f"the disk of {path} is full", None, *heard[2:])
     return bool(attempt.ok), heard
 
 

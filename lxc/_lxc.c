@@ -23,6 +23,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/personality.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 /* --- Python's own ------------------------------------------------------------- */
@@ -1325,6 +1326,26 @@ struct create {
     char **argv;
 };
 
+#define FULL_DISK (1 << 16) /* bytes: see is_full() in errors.py */
+
+/* When a child of liblxc's fails, such as a template, whether the disk is full: liblxc
+ * makes room again before it returns. */
+static const char *lxcpath_of_create;
+static volatile sig_atomic_t disk_was_full;
+
+static void
+look_at_disk(int number, siginfo_t *ended, void *context)
+{
+    const int error = errno;
+    struct statfs disk;
+
+    (void)number;
+    (void)context;
+    if (ended->si_status != 0 && statfs(lxcpath_of_create, &disk) == 0)
+        disk_was_full = disk.f_bavail * (uint64_t)disk.f_bsize < FULL_DISK;
+    errno = error;
+}
+
 /* In a child: liblxc crashes where a template removes the configuration, and its umask
  * and ignored signals are nobody else's there. */
 static void
@@ -1333,11 +1354,18 @@ create_now(void *argument, int fd)
     const struct create *create = argument;
     struct lxc_container *c = create->c;
 
+    const struct sigaction action = {
+        .sa_sigaction = look_at_disk,
+        .sa_flags = SA_SIGINFO | SA_RESTART | SA_NOCLDSTOP,
+    };
+    bool ok;
+
     default_signals();
-    say(fd, SAID_RETURNED,
-        c->create(c, create->template, create->bdevtype, create->specs, create->flags,
-                  create->argv),
-        0);
+    lxcpath_of_create = c->config_path;
+    sigaction(SIGCHLD, &action, NULL);
+    ok = c->create(c, create->template, create->bdevtype, create->specs, create->flags,
+                   create->argv);
+    say(fd, SAID_RETURNED, ok, disk_was_full);
     _exit(EXIT_SUCCESS);
 }
 
@@ -1415,6 +1443,8 @@ Container_create(PyObject *self, PyObject *args, PyObject *kwargs)
         return NULL;
     if (!heard)
         because("the process that was to create it was killed");
+    else if (!message.value && message.extra)
+        because_of(DISK_FULL, "the disk of %s is full", c->config_path);
     return PyBool_FromLong(heard && message.value);
 }
 
@@ -1632,7 +1662,8 @@ Container_wait(PyObject *self, PyObject *args, PyObject *kwargs)
     if (reached < 0)
         return NULL;
     if (reached == 0)
-        because_of_time("it did not get to %s in %g seconds", c_str(states), timeout);
+        because_of(TIMED_OUT, "it did not get to %s in %g seconds", c_str(states),
+                   timeout);
     return PyBool_FromLong(reached);
 }
 
@@ -1661,7 +1692,7 @@ Container_shutdown(PyObject *self, PyObject *args, PyObject *kwargs)
     if (reached < 0)
         return NULL;
     if (reached == 0)
-        because_of_time("it did not shut down in %g seconds", timeout);
+        because_of(TIMED_OUT, "it did not shut down in %g seconds", timeout);
     return PyBool_FromLong(reached);
 }
 
@@ -1691,7 +1722,7 @@ wait_for_reboot(PyObject *self, pid_t old, pid_t monitor, double timeout)
         }
         double left = timeout < 0 ? STEP : deadline - monotonic();
         if (left <= 0) {
-            because_of_time("it did not reboot in %g seconds", timeout);
+            because_of(TIMED_OUT, "it did not reboot in %g seconds", timeout);
             return 0;
         }
         WITHOUT_GIL(nap(left < STEP ? left : STEP));

@@ -615,6 +615,8 @@ attach_here(struct held *held, struct call *call, struct program *program)
 
 /* --- Waiting ------------------------------------------------------------------ */
 
+#define LOST (-1) /* instead of a status */
+
 /* Take in what there is to hear.  True when the program has ended or never was. */
 static bool
 look(struct program *program)
@@ -624,10 +626,8 @@ look(struct program *program)
     if (program->helper.pid == 0) {
         pid_t got = waitpid(program->pid, &program->status, WNOHANG);
 
-        if (got < 0 && errno == ECHILD) {
-            because("another waitpid() took its exit status");
-            program->status = 255 << 8;
-        }
+        if (got < 0 && errno == ECHILD)
+            program->status = LOST;
         return program->ended = got != 0 && !(got < 0 && errno == EINTR);
     }
     /* First: what it said before it went is still there to be heard. */
@@ -732,17 +732,22 @@ verdict(const struct program *program, const struct call *call)
 
     if (!program->ended)
         return -1;
+    if (status == LOST) {
+        because("another waitpid() took its exit status");
+        return -1;
+    }
     if (!program->started) {
         because("the attached process ended before the program could begin");
         return -1;
     }
     if (program->exec_error != 0)
-        because("%s: %s", c_str(call->program), strerror(program->exec_error));
+        because_of(ENDED, "%s: %s", c_str(call->program),
+                   strerror(program->exec_error));
     else if (WIFSIGNALED(status))
-        because("the program was ended by signal %d (%s)", WTERMSIG(status),
-                strsignal(WTERMSIG(status)));
+        because_of(ENDED, "the program was ended by signal %d (%s)", WTERMSIG(status),
+                   strsignal(WTERMSIG(status)));
     else if (WEXITSTATUS(status) == 255)
-        because("the program's exit status was 255");
+        because_of(ENDED, "the program's exit status was 255");
     return WIFEXITED(status) && WEXITSTATUS(status) == 255 ? -1 : status;
 }
 

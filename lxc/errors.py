@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     Text = Union[str, None]
     Heard = tuple[Text, Text, str, bool, bool, float]
-    Finding = tuple[type["LXCError"], str]
+    Kind = Callable[..., "LXCError"]
+    Finding = tuple[Kind, str]
 
 __all__ = [
     "AlreadyExists",
@@ -50,8 +51,6 @@ class LXCError(Exception):
     strict one, and leave one of these in Container.last_error.
     """
 
-    _errno: int | None = None  # of the subclasses that are an OSError
-
     def __init__(
         self,
         operation: str,
@@ -61,10 +60,7 @@ class LXCError(Exception):
         messages: tuple[Message, ...] = (),
         found: str | None = None,
     ) -> None:
-        if isinstance(self, OSError):
-            OSError.__init__(self, self._errno, reason)
-        else:
-            super().__init__(operation, container, reason)
+        Exception.__init__(self, operation, container, reason)
         self.operation = operation
         self.container = container
         self.reason = reason
@@ -84,74 +80,84 @@ class LXCError(Exception):
         return type(self), given, self.__dict__
 
 
-class NotDefined(LXCError, KeyError):
-    """There is no such container."""
-
-
-class NotRunning(LXCError, ProcessLookupError):
-    """A container would have to run for that, and does not."""
-
-    _errno = errno.ESRCH
-
-
-class Frozen(LXCError, BlockingIOError):
-    """A container is frozen: nothing in it would run before unfreeze()."""
-
-    _errno = errno.EAGAIN
-
-
-class AlreadyExists(LXCError, FileExistsError):
-    """There is a container of that name already."""
-
-    _errno = errno.EEXIST
-
-
-class PermissionDenied(LXCError, PermissionError):
-    """This user may not do that."""
-
-    _errno = errno.EACCES
-
-
-class TimedOut(LXCError, TimeoutError):
-    """It did not happen in the time that was given."""
-
-    _errno = errno.ETIMEDOUT
-
-
 class LXCOSError(LXCError, OSError):
-    """An operation failed for which liblxc gives an errno: an OSError as well."""
+    """An operation failed for which there is an errno: an OSError as well."""
+
+    _errno: int | None = None
 
     def __init__(
         self,
         operation: str,
         container: str,
         reason: str,
-        errno: int | None,
+        errno: int | None = None,
         *,
         messages: tuple[Message, ...] = (),
         found: str | None = None,
     ) -> None:
-        self._errno = errno
         LXCError.__init__(
             self, operation, container, reason, messages=messages, found=found
         )
+        OSError.__init__(self, self._errno if errno is None else errno, reason)
 
     def __reduce__(self) -> tuple[Any, ...]:
         given = (self.operation, self.container, self.reason, self.errno)
         return type(self), given, self.__dict__
 
 
+class NotRunning(LXCOSError, ProcessLookupError):
+    """A container would have to run for that, and does not."""
+
+    _errno = errno.ESRCH
+
+
+class NotDefined(NotRunning, KeyError):
+    """There is no such container; one that is not there does not run either."""
+
+
+class Frozen(LXCOSError, BlockingIOError):
+    """A container is frozen: nothing in it would run before unfreeze()."""
+
+    _errno = errno.EAGAIN
+
+
+class AlreadyExists(LXCOSError, FileExistsError):
+    """There is a container of that name already."""
+
+    _errno = errno.EEXIST
+
+
+class PermissionDenied(LXCOSError, PermissionError):
+    """This user may not do that."""
+
+    _errno = errno.EACCES
+
+
+class TimedOut(LXCOSError, TimeoutError):
+    """It did not happen in the time that was given."""
+
+    _errno = errno.ETIMEDOUT
+
+
 # --- What was said --------------------------------------------------------------------
 
+
+def disk_full(operation: str, container: str, reason: str, **named: Any) -> LXCError:
+    return LXCOSError(operation, container, reason, errno.ENOSPC, **named)
+
+
 # The cases that the extension itself tells apart.
-KINDS: dict[str | None, type[LXCError]] = {
+KINDS: dict[str | None, Kind] = {
     None: LXCError,
+    "disk full": disk_full,
     "not defined": NotDefined,
     "not running": NotRunning,
     "exists": AlreadyExists,
     "frozen": Frozen,
     "timed out": TimedOut,
 }
+NO_CONTROL = PermissionDenied, "no permission to control it"
+NOT_DEFINED = NotDefined, "it is not defined"
 SILENCE = "liblxc refused, and gave no reason"
 
 
@@ -177,11 +183,13 @@ def find_error(
         forward(container.name, messages)
         messages = tuple(filter(is_error, messages))
         said = sentence(messages)
-    if own is not None:
+    if why == "not running":
+        kind, found = why_not_running(container)
+    elif own is not None:
         kind, found = KINDS[why], own
     elif finding := look(container, operation, about):
         kind, found = finding
-        if said is not None and operation in REFUSES:
+        if said is not None and (operation in REFUSES or kind is disk_full):
             reason = f"{found}: {said}"
             return kind(
                 operation, container.name, reason, messages=messages, found=found
@@ -258,18 +266,17 @@ WRITES = frozenset(("clone", "create", "rename", "save_config", "snapshot"))
 NEEDS_DEFINITION = NEEDS_STOPPED - {"create"} | {
     "snapshot_destroy",
     "snapshot_destroy_all",
+    "unfreeze",
 }
 
 
 def look(container: Container, operation: str, about: Any) -> Finding | None:
     """What is certainly in the way of an operation."""
     if operation in NEEDS_DEFINITION and not container.defined:
-        return NotDefined, "it is not defined"
+        return NOT_DEFINED
     running = container.running
     if operation in NEEDS_RUNNING and not running:
-        if container.defined:
-            return NotRunning, "it is not running"
-        return NotDefined, "it is not defined"
+        return why_not_running(container)
     if operation in NEEDS_STOPPED and running:
         return LXCError, "it is running"
     if operation == "destroy" and container.snapshot_list():
@@ -282,8 +289,17 @@ def look(container: Container, operation: str, about: Any) -> Finding | None:
         if os.geteuid() != 0 and not os.access(path, os.W_OK):
             return PermissionDenied, f"no permission to write to {path}"
         if is_full(path):
-            return LXCError, f"the disk of {path} is full"
+            return disk_full, f"the disk of {path} is full"
     return None
+
+
+def why_not_running(container: Container) -> Finding:
+    """To a user who may not ask its monitor, a container looks stopped."""
+    if not container.controllable:
+        return NO_CONTROL
+    if container.defined:
+        return NotRunning, "it is not running"
+    return NOT_DEFINED
 
 
 def suspect(container: Container, operation: str) -> Finding:
@@ -292,7 +308,7 @@ def suspect(container: Container, operation: str) -> Finding:
     if os.geteuid() != 0 and not os.access(path, os.W_OK):
         return PermissionDenied, f"no permission to write to {path}"
     if not container.controllable:
-        return PermissionDenied, "no permission to control it"
+        return NO_CONTROL
     if operation.startswith("attach"):
         return LXCError, "liblxc could not attach to it"
     return LXCError, SILENCE
@@ -335,11 +351,12 @@ def check_value(container: Container, pair: Any) -> Finding | None:
 
 
 def check_item(container: Container, key: Any) -> Finding | None:
-    try:
-        container.get_config_item(key)
-    except KeyError:
-        return LXCError, f"liblxc knows no item {os.fsdecode(key)!r}"
-    return None
+    from ._items import can_be_set
+
+    key = os.fsdecode(key)
+    if _lxc.config_item_is_supported(key) or can_be_set(key):
+        return None
+    return LXCError, f"liblxc knows no item {key!r}"
 
 
 def check_device(container: Container, path: Any) -> Finding | None:

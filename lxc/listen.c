@@ -63,14 +63,14 @@ because_it(enum why state)
 }
 
 void
-because_of_time(const char *format, ...)
+because_of(enum why kind, const char *format, ...)
 {
     va_list values;
 
     va_start(values, format);
     vsnprintf(reason, sizeof(reason), format, values);
     va_end(values);
-    why = TIMED_OUT;
+    why = kind;
 }
 
 static void
@@ -261,6 +261,8 @@ module__heard(PyObject *module, PyObject *ignored)
         [NOT_RUNNING] = "not running",
         [FROZEN] = "frozen",
         [TIMED_OUT] = "timed out",
+        [DISK_FULL] = "disk full",
+        [ENDED] = "ended", /* what was attached, which is no failure */
     };
     OWNED PyObject *sentence = module__reason(module, ignored);
     OWNED PyObject *lines =

@@ -18,11 +18,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 from . import _lxc
-from ._messages import Message, forward, is_forwarding, parse, sentence
-from .errors import Frozen, LXCError, NotRunning
+from ._messages import Message, forward, is_error, is_forwarding, parse, sentence
+from .errors import Frozen, LXCError, NotRunning, why_not_running
 
 if TYPE_CHECKING:
     from . import Container
+    from .errors import Kind
 
     Word = Union[str, bytes, os.PathLike[str], os.PathLike[bytes]]
     Command = Union[Word, Sequence[Word]]
@@ -97,8 +98,11 @@ class Accounts:
         for line in data.replace(b"\0", b"").split(b"\n"):
             yield line.split(b":")
 
-    def error(self, kind: type[LXCError], reason: str) -> LXCError:
-        return kind(self.operation, self.container.name, reason)
+    def error(self, kind: Kind, reason: str) -> LXCError:
+        name = self.container.name
+        error = kind(self.operation, name, reason, found=reason)
+        self.container.last_error = error
+        return error
 
     def user(self, wanted: str | int) -> Account | None:
         name = os.fsencode(wanted) if isinstance(wanted, str) else None
@@ -320,20 +324,18 @@ class Launch:
             self.executables.insert(0, f"/proc/self/fd/{sealed}")
 
     def error(
-        self, kind: type[LXCError], reason: str, messages: tuple[Message, ...] = ()
+        self, kind: Kind, reason: str, messages: tuple[Message, ...] = ()
     ) -> LXCError:
         name = self.container.name
-        error = kind(self.operation, name, reason, messages=messages)
+        found = None if reason == sentence(messages) else reason
+        error = kind(self.operation, name, reason, messages=messages, found=found)
         self.container.last_error = error
         return error
 
     def check_state(self) -> None:
         state = self.container.state
         if state == "STOPPED":
-            defined = self.container.defined
-            raise self.error(
-                NotRunning, "it is not running" if defined else "it is not defined"
-            )
+            raise self.error(*why_not_running(self.container))
         if state in ("FROZEN", "FREEZING"):
             raise self.error(Frozen, "it is frozen: unfreeze() it first")
 
@@ -387,7 +389,7 @@ class Launch:
             return ()
         messages = parse(os.fsdecode(os.pread(self.log, 1 << 20, 0)))
         forward(self.container.name, messages)
-        return messages
+        return tuple(filter(is_error, messages))
 
     # --- End --------------------------------------------------------------------------
 

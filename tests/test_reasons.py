@@ -1,0 +1,555 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Why a call said no: each failure of docs/failures.rst is made, and must read so."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import inspect
+import os
+import pickle
+import re
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from conftest import create_bare, create_busybox, destroy, start_and_settle
+from support import cgroup_limit
+
+import lxc
+
+DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "failures.rst"
+
+# What people catch who do not know of lxc's classes.
+BUILTINS: dict[type[lxc.LXCError], tuple[type[Exception], ...]] = {
+    lxc.LXCError: (Exception,),
+    lxc.LXCOSError: (OSError,),
+    lxc.NotDefined: (KeyError, lxc.NotRunning, ProcessLookupError),
+    lxc.NotRunning: (ProcessLookupError, lxc.LXCOSError),
+    lxc.Frozen: (BlockingIOError, lxc.LXCOSError),
+    lxc.AlreadyExists: (FileExistsError, lxc.LXCOSError),
+    lxc.PermissionDenied: (PermissionError, lxc.LXCOSError),
+    lxc.TimedOut: (TimeoutError, lxc.LXCOSError),
+}
+ERRORS = {"ERROR", "CRIT", "ALERT", "FATAL"}
+PLACE = re.compile(r"[\w./-]+\.[ch]:\w+:\d+")
+NOBODY = 65534
+
+
+# --- The table of the document --------------------------------------------------------
+
+
+class Row(NamedTuple):
+    """What the document says of a failure."""
+
+    call: str
+    returns: str
+    raised: str
+    texts: list[str]
+
+
+def rows() -> dict[str, Row]:
+    """The failures by what is wrong; of a text there may be several wordings."""
+    found = {}
+    for entry in re.split(r"^   \* - ", DOCUMENT.read_text(), flags=re.MULTILINE)[2:]:
+        entry = entry.split("\n\n\n")[0]
+        wrong, *cells = (
+            " ".join(cell.split()) for cell in re.split(r"\n     - ", entry)
+        )
+        call, returns, raised, texts = cells
+        plain = [cell.replace("``", "") for cell in (call, returns, raised)]
+        found[wrong] = Row(*plain, re.findall(r"``(.+?)``(?!`)", texts))
+    return found
+
+
+def is_one_of(text: str, known: list[str]) -> bool:
+    """Whether a text is one of the document's, where ... stands for anything."""
+    patterns = (re.escape(each).replace(re.escape("..."), ".*") for each in known)
+    return any(re.fullmatch(pattern, text) for pattern in patterns)
+
+
+# --- The failures ---------------------------------------------------------------------
+
+
+class World:
+    """Where a failure is made: containers that go away with it, and how they are
+    called in the document."""
+
+    def __init__(self, path: str, new_name: Callable[[], str]) -> None:
+        self.path = path
+        self.new_name = new_name
+        self.name = new_name()
+        self.user: int | None = None  # whose process makes the call, if not ours
+        self.stack = contextlib.ExitStack()
+        self.shown = {self.name: "web", path: "/var/lib/lxc"}
+
+    def make(self, name: str | None = None, **config: Any) -> lxc.Container:
+        """A busybox container, by default the one that the call is made for."""
+        container = create_busybox(name or self.name, self.path)
+        for key, value in config.items():
+            assert container.set_config_item(f"lxc.{key.replace('__', '.')}", value)
+        assert container.save_config()
+        self.stack.callback(destroy, lxc.Container(container.name, self.path))
+        return container
+
+    def bare(self, name: str | None = None) -> lxc.Container:
+        return create_bare(name or self.name, self.path)
+
+    def start(self, **config: Any) -> lxc.Container:
+        container = self.make(**config)
+        start_and_settle(container)
+        return container
+
+    def other(self) -> str:
+        """The name of another container."""
+        name = self.new_name()
+        self.shown[name] = "db"
+        return name
+
+    def run(self, *command: str) -> None:
+        subprocess.run(command, check=True)
+
+    def open(self, **options: Any) -> lxc.Container:
+        return lxc.Container(self.name, self.path, **options)
+
+    def plain(self, text: str) -> str:
+        """A text with the names of the document."""
+        for own, shown in self.shown.items():
+            text = text.replace(own, shown)
+        text = re.sub(r"\bveth\w{6}\b", "vethX", text)
+        return re.sub(r"\bnewuidmap \d+", "newuidmap PID", text)
+
+
+Call = Callable[[lxc.Container], Any]
+FAILURES: dict[str, Callable[[World], Call]] = {}
+
+
+def failure(wrong: str) -> Callable[[Any], Any]:
+    """A function that makes what is wrong, and returns the call that fails for it."""
+
+    def keep(make: Callable[[World], Call]) -> Callable[[World], Call]:
+        FAILURES[wrong] = make
+        return make
+
+    return keep
+
+
+def true(container: lxc.Container) -> int:
+    return container.attach_wait(lxc.attach_run_command, ["true"])
+
+
+def start(container: lxc.Container) -> bool:
+    return container.start()
+
+
+@failure("a bridge that is not there")
+def _(world: World) -> Call:
+    world.make(net__0__type="veth", net__0__link="no-such-br")
+    return start
+
+
+@failure("a network interface that is not there")
+def _(world: World) -> Call:
+    world.make(net__0__type="phys", net__0__link="no-such-if")
+    return start
+
+
+@failure("the host has an interface of that name")
+def _(world: World) -> Call:
+    world.run("ip", "link", "add", "lxctaken0", "type", "bridge")
+    world.stack.callback(world.run, "ip", "link", "delete", "lxctaken0")
+    pair = {"net__0__veth__pair": "lxctaken0"}
+    world.make(net__0__type="veth", net__0__link="lxcbr0", **pair)
+    return start
+
+
+@failure("no root filesystem")
+def _(world: World) -> Call:
+    world.make()
+    shutil.rmtree(Path(world.path, world.name, "rootfs"))
+    return start
+
+
+@failure("no such init")
+def _(world: World) -> Call:
+    world.make()
+    return lambda c: c.start(cmd=["/no/such/init"])
+
+
+@failure("ids that may not be mapped")
+def _(world: World) -> Call:
+    world.make(idmap=["u 0 4000000000 10", "g 0 4000000000 10"])
+    return start
+
+
+@failure("it runs already")
+def _(world: World) -> Call:
+    world.start()
+    return start
+
+
+@failure("no such container")
+def _(world: World) -> Call:
+    return start
+
+
+@failure("no such container to attach to")
+def _(world: World) -> Call:
+    return true
+
+
+@failure("no such container to run anything in")
+def _(world: World) -> Call:
+    return lambda c: c.run(["true"])
+
+
+@failure("no such template")
+def _(world: World) -> Call:
+    return lambda c: c.create("no-such")
+
+
+@failure("a template that fails")
+def _(world: World) -> Call:
+    template = Path(world.path, "template")
+    template.write_text("#!/bin/sh\nexit 3\n")
+    template.chmod(0o755)
+    return lambda c: c.create(template)
+
+
+@failure("no room on the disk")
+def _(world: World) -> Call:
+    small = Path(world.path, "small")
+    small.mkdir()
+    options = "size=512k,mode=755"
+    world.run("mount", "-t", "tmpfs", "-o", options, "tmpfs", str(small))
+    world.stack.callback(world.run, "umount", "-l", str(small))
+    world.path = str(small)
+    world.shown = {world.name: "web", world.path: "/var/lib/lxc"}
+    return lambda c: c.create("busybox", lxc.LXC_CREATE_QUIET)
+
+
+@failure("a container that was created already")
+def _(world: World) -> Call:
+    world.bare()
+    return lambda c: c.create("busybox", lxc.LXC_CREATE_QUIET)
+
+
+@failure("a name that is taken, for a clone")
+def _(world: World) -> Call:
+    world.bare()
+    name = world.bare(world.other()).name
+    return lambda c: c.clone(name)
+
+
+@failure("a name that is taken, for another")
+def _(world: World) -> Call:
+    world.bare()
+    name = world.bare(world.other()).name
+    return lambda c: c.rename(name)
+
+
+@failure("a directory of somebody else")
+def _(world: World) -> Call:
+    world.user = NOBODY
+    return lambda c: c.create("busybox", lxc.LXC_CREATE_QUIET)
+
+
+@failure("a container of somebody else")
+def _(world: World) -> Call:
+    world.start()
+    os.chmod(Path(world.path, world.name), 0o755)
+    os.chmod(Path(world.path, world.name, "config"), 0o644)
+    world.user = NOBODY
+    return lambda c: c.freeze()
+
+
+@failure("a clone of a running container")
+def _(world: World) -> Call:
+    world.start()
+    name = world.other()
+    return lambda c: c.clone(name)
+
+
+@failure("a snapshot of a running container")
+def _(world: World) -> Call:
+    world.start()
+    return lambda c: c.snapshot()
+
+
+@failure("a running container is to go")
+def _(world: World) -> Call:
+    world.start()
+    return lambda c: c.destroy()
+
+
+@failure("it has snapshots")
+def _(world: World) -> Call:
+    assert world.bare().snapshot() == "snap0"
+    return lambda c: c.destroy()
+
+
+@failure("no such snapshot")
+def _(world: World) -> Call:
+    world.bare()
+    return lambda c: c.snapshot_restore("snap7")
+
+
+@failure("a comment that is not there")
+def _(world: World) -> Call:
+    world.bare()
+    return lambda c: c.snapshot("/no/such/file")
+
+
+@failure("a line that liblxc does not know")
+def _(world: World) -> Call:
+    world.bare()
+    other = Path(world.path, "other.conf")
+    other.write_text("lxc.nonsense = 1\n")
+    return lambda c: c.load_config(other)
+
+
+@failure("no such file")
+def _(world: World) -> Call:
+    world.bare()
+    return lambda c: c.load_config("/no/such/file")
+
+
+@failure("a value that liblxc refuses")
+def _(world: World) -> Call:
+    world.bare()
+    return lambda c: c.set_config_item("lxc.net.0.type", "nonsense")
+
+
+@failure("a key that liblxc does not know")
+def _(world: World) -> Call:
+    world.bare()
+    return lambda c: c.append_config_item("lxc.nonsense", "1")
+
+
+@failure("a place that cannot be written to")
+def _(world: World) -> Call:
+    world.bare()
+    return lambda c: c.save_config("/no/such/file")
+
+
+@failure("attach to a stopped container")
+def _(world: World) -> Call:
+    world.bare()
+    return true
+
+
+@failure("attach to a frozen container")
+def _(world: World) -> Call:
+    assert world.start().freeze()
+    return true
+
+
+@failure("a command for a stopped container")
+def _(world: World) -> Call:
+    world.bare()
+    return lambda c: c.run(["true"])
+
+
+@failure("a command for a frozen container")
+def _(world: World) -> Call:
+    assert world.start().freeze()
+    return lambda c: c.run(["true"])
+
+
+@failure("no such command")
+def _(world: World) -> Call:
+    world.start()
+    return lambda c: c.attach_wait(lxc.attach_run_command, ["no-such-program"])
+
+
+@failure("a command that says 255")
+def _(world: World) -> Call:
+    world.start()
+    return lambda c: c.attach_wait(lxc.attach_run_command, ["sh", "-c", "exit 255"])
+
+
+@failure("a stopped container cannot be frozen")
+def _(world: World) -> Call:
+    world.bare()
+    return lambda c: c.freeze()
+
+
+@failure("a stopped container has no console")
+def _(world: World) -> Call:
+    world.bare()
+    return lambda c: c.console()
+
+
+@failure("a stopped container has no init")
+def _(world: World) -> Call:
+    world.bare()
+    return lambda c: c.init_pidfd()
+
+
+@failure("no such cgroup item")
+def _(world: World) -> Call:
+    world.start()
+    return lambda c: c.set_cgroup_item("no.such", "1")
+
+
+@failure("a cgroup value that the kernel refuses")
+def _(world: World) -> Call:
+    world.start()
+    world.shown[cgroup_limit()] = "pids.max"
+    return lambda c: c.set_cgroup_item(cgroup_limit(), "many")
+
+
+@failure("no such device")
+def _(world: World) -> Call:
+    world.start()
+    return lambda c: c.add_device_node("/dev/no-such")
+
+
+@failure("a file that is no device")
+def _(world: World) -> Call:
+    world.start()
+    return lambda c: c.add_device_node("/etc/passwd")
+
+
+@failure("no such interface to move in")
+def _(world: World) -> Call:
+    world.start()
+    return lambda c: c.attach_interface("no-such-if")
+
+
+@failure("no such interface to move out")
+def _(world: World) -> Call:
+    world.start()
+    return lambda c: c.detach_interface("no-such-if")
+
+
+@failure("time is up, for a state")
+def _(world: World) -> Call:
+    world.bare()
+    return lambda c: c.wait("RUNNING", 0.1)
+
+
+@failure("what is no state")
+def _(world: World) -> Call:
+    world.bare()
+    return lambda c: c.wait("NONSENSE", 0.1)
+
+
+@failure("time is up, for a shutdown")
+def _(world: World) -> Call:
+    world.start(init__cmd="/bin/sleep 1000")
+    return lambda c: c.shutdown(0.1)
+
+
+# --- Each of them ---------------------------------------------------------------------
+
+
+class Seen(NamedTuple):
+    """What a call returned or raised, and what its object keeps of that."""
+
+    result: Any
+    raised: Exception | None
+    kept: lxc.LXCError | None
+
+
+def see(world: World, call: Call, strict: bool) -> Seen:
+    container = world.open(strict=strict)
+    try:
+        return Seen(call(container), None, container.last_error)
+    except lxc.LXCError as error:
+        return Seen(None, error, container.last_error)
+
+
+def see_as(user: int, home: str, *given: Any) -> Seen:
+    """The same in a process of a user who may do nothing."""
+    reader, writer = os.pipe()
+    if (pid := os.fork()) == 0:
+        with contextlib.suppress(BaseException):
+            os.environ["HOME"] = home
+            os.environ.pop("XDG_RUNTIME_DIR", None)
+            os.setgroups([])
+            os.setgid(user)
+            os.setuid(user)
+            os.write(writer, pickle.dumps(see(*given)))
+        os._exit(0)
+    os.close(writer)
+    with open(reader, "rb") as file:
+        data = file.read()
+    os.waitpid(pid, 0)
+    return pickle.loads(data)
+
+
+@pytest.fixture
+def world(own_path: str, new_name: Callable[[], str]) -> Iterator[World]:
+    world = World(own_path, new_name)
+    with world.stack:
+        yield world
+
+
+def look(world: World, call: Call, strict: bool) -> Seen:
+    if world.user is None:
+        return see(world, call, strict)
+    home = Path(world.path, f"home-{strict}")
+    home.mkdir()
+    os.chown(home, world.user, world.user)
+    try:
+        return see_as(world.user, str(home), world, call, strict)
+    finally:
+        shutil.rmtree(home)
+
+
+def test_the_document_has_these_failures_and_no_others() -> None:
+    assert list(rows()) == list(FAILURES)
+
+
+@pytest.mark.containers
+@pytest.mark.parametrize("wrong", FAILURES)
+def test_failure(world: World, wrong: str) -> None:
+    row = rows()[wrong]
+    call = FAILURES[wrong](world)
+
+    seen = look(world, call, strict=False)
+    error = seen.kept
+    assert error is not None
+    text = world.plain(str(error))
+    assert is_one_of(text, row.texts), text
+    if row.returns == "raises":
+        assert seen.raised is error or world.user
+    else:
+        assert (repr(seen.result), seen.raised) == (row.returns, None)
+    operation = row.call.partition("(")[0]
+    assert (error.operation, error.container) == (operation, world.name)
+    assert str(error) == f"{operation} of {world.name!r} failed: {error.reason}"
+    assert not error.reason.endswith((".", " "))
+    assert f"lxc.{type(error).__name__}" == row.raised
+    for builtin in BUILTINS[type(error)]:
+        assert isinstance(error, builtin)
+    assert error.found is not None or error.messages
+    assert error.found is None or error.found in error.reason
+    for message in error.messages:
+        assert message.level in ERRORS
+        assert PLACE.fullmatch(message.place), message
+        assert message.category
+        assert message.text
+        assert not message.foreign
+    assert not error.foreign
+
+    strict = look(world, call, strict=True)
+    if row.returns == "raises" or row.returns == "False" or error.operation == "attach":
+        failed = True
+    else:
+        # What was attached said that, and not the call.
+        failed = "255" not in text and row.returns == "-1"
+    assert world.plain(str(strict.kept)) == text
+    assert type(strict.kept) is type(error)
+    if failed:
+        assert strict.raised is strict.kept or world.user
+        assert type(strict.raised) is type(error)
+        assert strict.raised.messages == strict.kept.messages
+    else:
+        assert (strict.result, strict.raised) == (seen.result, None)
