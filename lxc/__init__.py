@@ -260,8 +260,9 @@ class Container(_lxc.Container):
 
     It need not exist: create() makes it.  Methods that return False, or -1, where
     something is refused leave the reason in last_error; with strict they raise it, an
-    LXCError; what clone() and rename() return is strict then as well.  Raises ValueError for what can be no name, RuntimeError where liblxc cannot open it.
-    Several threads may use one object.
+    LXCError, and what clone() and rename() return is strict as well.  Raises ValueError
+    for what can be no name, RuntimeError where liblxc cannot open it.  Several threads
+    may use one object.
     """
 
     last_error: LXCError | None = None

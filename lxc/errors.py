@@ -260,6 +260,7 @@ NEEDS_STOPPED = frozenset(
         "start",
     )
 )
+NEEDS_CONTROL = NEEDS_RUNNING | NEEDS_STOPPED | {"shutdown", "stop", "unfreeze"}
 # What names a value that liblxc then says more of.
 REFUSES = frozenset(("append_config_item", "set_cgroup_item", "set_config_item"))
 WRITES = frozenset(("clone", "create", "rename", "save_config", "snapshot"))
@@ -274,6 +275,8 @@ def look(container: Container, operation: str, about: Any) -> Finding | None:
     """What is certainly in the way of an operation."""
     if operation in NEEDS_DEFINITION and not container.defined:
         return NOT_DEFINED
+    if operation in NEEDS_CONTROL and not container.controllable:
+        return NO_CONTROL
     running = container.running
     if operation in NEEDS_RUNNING and not running:
         return why_not_running(container)
@@ -285,6 +288,8 @@ def look(container: Container, operation: str, about: Any) -> Finding | None:
     if check is not None and about is not None and (found := check(container, about)):
         return found
     path = container.get_config_path()
+    if operation == "clone":
+        path = os.path.dirname(about)
     if operation in WRITES and os.path.isdir(path):
         if os.geteuid() != 0 and not os.access(path, os.W_OK):
             return PermissionDenied, f"no permission to write to {path}"
