@@ -214,7 +214,7 @@ def find_messages(
     try:
         from ._messages import own_lines, parse
     except (ImportError, OSError):
-        return ()  # no descriptor is left, perhaps: the call has failed all the same
+        return ()  # as in look()
 
     messages = parse(text, container.name, shared=shared, overlaps=overlaps)
     if file and since:
@@ -272,7 +272,14 @@ NEEDS_DEFINITION = NEEDS_STOPPED - {"create"} | {
 
 
 def look(container: Container, operation: str, about: Any) -> Finding | None:
-    """What is certainly in the way of an operation."""
+    """What is certainly in the way of an operation, if it can be seen."""
+    try:
+        return look_closely(container, operation, about)
+    except (ImportError, OSError):
+        return None  # no descriptor is left, perhaps: the call has failed all the same
+
+
+def look_closely(container: Container, operation: str, about: Any) -> Finding | None:
     if operation in NEEDS_DEFINITION and not container.defined:
         return NOT_DEFINED
     if operation in NEEDS_CONTROL and not container.controllable:
