@@ -689,12 +689,13 @@ MESSAGE = _messages.Message("ERROR", "No", "conf", "conf.c:function:1", True)
 KINDS = sorted(BUILTINS, key=lambda kind: kind.__name__)
 
 
+def pickled(error: Any) -> Any:
+    return pickle.loads(pickle.dumps(error))
+
+
 @pytest.mark.parametrize(
     ("kind", "again"),
-    itertools.product(
-        KINDS,
-        [lambda e: pickle.loads(pickle.dumps(e)), copy.copy, copy.deepcopy],
-    ),
+    [*itertools.product(KINDS, (pickled, copy.copy, copy.deepcopy))],
 )
 def test_an_error_can_be_copied(kind: Any, again: Callable[[Any], Any]) -> None:
     error = kind("start", "web", "no", messages=(MESSAGE,), found="no")
