@@ -6,6 +6,7 @@ What is process-wide is tested in programs of their own.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import textwrap
@@ -771,8 +772,9 @@ def logs_of(pid: int) -> dict[str, int]:
     """A process's memory files for logs, and the size of each."""
     found = {}
     for file in Path(f"/proc/{pid}/fd").iterdir():
-        if "memfd:lxc-log" in os.readlink(file):
-            found[file.name] = file.stat().st_size
+        with contextlib.suppress(FileNotFoundError):  # that of a client that has gone
+            if "memfd:lxc-log" in os.readlink(file):
+                found[file.name] = file.stat().st_size
     return found
 
 
