@@ -520,7 +520,7 @@ class Container(_lxc.Container):
 
         with no_empty_directory(self.get_config_path(), self.name):
             ok = super().save_config(path)
-        return self._note("save_config", ok)
+        return self._note("save_config", ok, path)
 
     def get_config_path(self) -> str:
         """The lxcpath, the directory in which the container's own is.

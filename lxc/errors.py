@@ -395,6 +395,15 @@ def check_inner_interface(container: Container, name: Any) -> Finding | None:
     return LXCError, f"it has no interface {name!r}"
 
 
+def check_destination(container: Container, path: Any) -> Finding | None:
+    directory = os.path.dirname(os.path.abspath(os.fsdecode(path)))
+    if not os.path.isdir(directory):
+        return LXCError, f"there is no directory {directory}"
+    if not os.access(directory, os.W_OK):
+        return PermissionDenied, f"no permission to write to {directory}"
+    return None
+
+
 def check_source(container: Container, path: Any) -> Finding | None:
     if os.path.lexists(path):
         return None
@@ -431,6 +440,7 @@ CHECKS = {
     "mount": check_source,
     "rename": check_directory,
     "restore": check_checkpoint,
+    "save_config": check_destination,
     "set_cgroup_item": check_cgroup_item,
     "set_config_item": check_value,
     "snapshot_destroy": check_snapshot,
