@@ -2279,8 +2279,6 @@ static PyMethodDef module_functions[] = {
     {"_log_level", module__log_level, METH_VARARGS,
      "_log_level($module, level, loud, /)\n--\n\n"
      "Set liblxc's level, by its number, and whether what is said on success counts."},
-    {"_reason", module__reason, METH_NOARGS,
-     "_reason($module, /)\n--\n\nReturn why this thread's last call said no, or None."},
     {0},
 };
 

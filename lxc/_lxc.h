@@ -253,7 +253,6 @@ PyObject *module__log_close(PyObject *module, PyObject *ignored);
 PyObject *module__log_file(PyObject *module, PyObject *ignored);
 PyObject *module__log_init(PyObject *module, PyObject *args);
 PyObject *module__log_level(PyObject *module, PyObject *args);
-PyObject *module__reason(PyObject *module, PyObject *ignored);
 
 /* Call a function of a Python module, without an argument if that is NULL. */
 PyObject *call_in(const char *module_name, const char *function, PyObject *argument);

@@ -161,11 +161,6 @@ NOT_DEFINED = NotDefined, "it is not defined"
 SILENCE = "liblxc refused, and gave no reason"
 
 
-def find_reason(container: Container, operation: str) -> str:
-    """Why this thread's last call, an operation on the container, said no."""
-    return find_error(container, operation).reason
-
-
 def find_error(
     container: Container, operation: str, about: Any = None, heard: Heard | None = None
 ) -> LXCError:

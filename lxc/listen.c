@@ -244,16 +244,6 @@ child_log_end(struct child *child)
 /* --- For Python --------------------------------------------------------------- */
 
 PyObject *
-module__reason(PyObject *module, PyObject *ignored)
-{
-    (void)module;
-    (void)ignored;
-    if (reason[0] == '\0')
-        Py_RETURN_NONE;
-    return PyUnicode_DecodeFSDefault(reason);
-}
-
-PyObject *
 module__heard(PyObject *module, PyObject *ignored)
 {
     static const char *const names[] = {
@@ -264,11 +254,14 @@ module__heard(PyObject *module, PyObject *ignored)
         [DISK_FULL] = "disk full",
         [ENDED] = "ended", /* what was attached, which is no failure */
     };
-    OWNED PyObject *sentence = module__reason(module, ignored);
+    OWNED PyObject *sentence =
+        reason[0] == '\0' ? Py_NewRef(Py_None) : PyUnicode_DecodeFSDefault(reason);
     OWNED PyObject *lines =
         PyUnicode_DecodeFSDefaultAndSize(heard.lines, (Py_ssize_t)heard.size);
     PyObject *result;
 
+    (void)module;
+    (void)ignored;
     if (sentence == NULL || lines == NULL)
         return NULL;
     result = Py_BuildValue("OzOOOd", sentence, names[why], lines,
