@@ -266,7 +266,7 @@ class Container(_lxc.Container):
     """
 
     last_error: LXCError | None = None
-    """What the last call that returned False or -1 failed for."""
+    """What the last call of this object that failed, failed for; None if none did."""
 
     strict = False
     """Whether methods raise LXCError where they would return False or -1."""
