@@ -22,7 +22,7 @@ import sys
 import time
 
 try:
-    from . import _lxc
+    from . import _lxc, errors
 except ImportError as error:
     if "liblxc.so.1" not in str(error):
         raise
@@ -286,7 +286,7 @@ class Container(_lxc.Container):
             error = self._failure(operation, about, heard)
             if self.strict:
                 raise error
-        elif _forwards:
+        elif errors.forward_level is not None:
             from ._messages import forward_heard
 
             forward_heard(self, heard)
@@ -1343,9 +1343,6 @@ class Container(_lxc.Container):
 
 # --- liblxc's log ---------------------------------------------------------------------
 
-# Whether what liblxc says of calls that succeed goes to logging.
-_forwards = False
-
 
 def log_forward(level: str | None = "INFO") -> None:
     """Have all that liblxc says from a level on go to logging.getLogger("lxc").
@@ -1359,12 +1356,9 @@ def log_forward(level: str | None = "INFO") -> None:
     logging.  A message's container, category, place and foreign are attributes of its
     LogRecord.  NotImplementedError for a liblxc whose level cannot be changed.
     """
-    global _forwards
-
     from ._messages import set_level
 
     set_level(level)
-    _forwards = level is not None
 
 
 def log_init(

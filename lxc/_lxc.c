@@ -1605,6 +1605,18 @@ has_state(const char *states, const char *state)
     return false;
 }
 
+/* Between two looks at a state.  1 to look again, 0 time is up, -1 exception. */
+static int
+pause_until(double deadline, bool for_ever)
+{
+    const double left = for_ever ? STEP : deadline - monotonic();
+
+    if (left <= 0)
+        return 0;
+    WITHOUT_GIL(nap(left < STEP ? left : STEP));
+    return PyErr_CheckSignals() < 0 ? -1 : 1;
+}
+
 /* Wait until the container is in one of the states.  1 it is, 0 time is up, -1
  * exception.
  *
@@ -1618,6 +1630,7 @@ wait_for(PyObject *self, const char *states, double timeout)
 
     for (;;) {
         const char *state;
+        int going;
 
         {
             HELD held = hold(self, SHARED); /* for a step only */
@@ -1628,12 +1641,9 @@ wait_for(PyObject *self, const char *states, double timeout)
         }
         if (state != NULL && has_state(states, state))
             return 1;
-        double left = timeout < 0 ? STEP : deadline - monotonic();
-        if (left <= 0)
-            return 0;
-        WITHOUT_GIL(nap(left < STEP ? left : STEP));
-        if (PyErr_CheckSignals() < 0)
-            return -1;
+        going = pause_until(deadline, timeout < 0);
+        if (going <= 0)
+            return going;
     }
 }
 
@@ -1706,6 +1716,7 @@ wait_for_reboot(PyObject *self, pid_t old, pid_t monitor, double timeout)
     for (;;) {
         const char *state;
         pid_t pid;
+        int going;
 
         {
             HELD held = hold(self, SHARED); /* for a step only */
@@ -1720,14 +1731,11 @@ wait_for_reboot(PyObject *self, pid_t old, pid_t monitor, double timeout)
             because("it stopped instead");
             return 0;
         }
-        double left = timeout < 0 ? STEP : deadline - monotonic();
-        if (left <= 0) {
+        going = pause_until(deadline, timeout < 0);
+        if (going == 0)
             because_of(TIMED_OUT, "it did not reboot in %g seconds", timeout);
-            return 0;
-        }
-        WITHOUT_GIL(nap(left < STEP ? left : STEP));
-        if (PyErr_CheckSignals() < 0)
-            return -1;
+        if (going <= 0)
+            return going;
     }
 }
 

@@ -230,10 +230,10 @@ PyObject *module_features(PyObject *module, PyObject *ignored);
 enum why { UNKNOWN, NOT_DEFINED, NOT_RUNNING, FROZEN, TIMED_OUT, DISK_FULL, ENDED };
 
 /* Why the last call of this thread said no, where the binding itself knows. */
-void because(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void because_it(enum why state); /* is not defined, not running, frozen */
 void because_of(enum why kind, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+#define because(...) because_of(UNKNOWN, __VA_ARGS__)
 void no_reason(void);
 
 /* What a call with LISTEN returned; where that is no, what liblxc said is kept. */

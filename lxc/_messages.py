@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import _lxc
+from . import _lxc, errors
 from .errors import find_messages
 
 if TYPE_CHECKING:
@@ -55,9 +55,7 @@ TAIL = 1 << 20
 
 # The name that log_init() was given: all lines carry that one then.
 log_name: str | None = None
-# Its level, and that of log_forward().
 log_level = "ERROR"
-forward_level: str | None = None
 
 
 class Message(NamedTuple):
@@ -190,11 +188,6 @@ def prepared(logging: Any) -> Logger:
     return logger
 
 
-def is_forwarding() -> bool:
-    """Whether what is said of calls that succeed is wanted, too."""
-    return forward_level is not None
-
-
 def number_of(level: str) -> int:
     """liblxc's number of a level."""
     names = list(LEVELS)
@@ -204,8 +197,6 @@ def number_of(level: str) -> int:
 
 
 def set_level(level: str | None) -> None:
-    global forward_level
-
     number = number_of(log_level)
     if level is not None:
         number = min(number, number_of(level))
@@ -213,7 +204,7 @@ def set_level(level: str | None) -> None:
 
         prepared(logging)
     _lxc._log_level(number, level is not None)
-    forward_level = level
+    errors.forward_level = level
 
 
 def init(
@@ -222,8 +213,8 @@ def init(
     global log_name, log_level
 
     number = number_of(level)
-    if forward_level is not None:
-        number = min(number, number_of(forward_level))
+    if errors.forward_level is not None:
+        number = min(number, number_of(errors.forward_level))
     if file is not None and stat.S_ISFIFO(mode_of(file)):
         # liblxc would wait for somebody to read it, and all other calls for that.
         raise OSError(errno.EINVAL, "a log cannot be a FIFO", os.fsdecode(file))
@@ -244,4 +235,4 @@ def close() -> None:
     _lxc._log_close()
     log_name, log_level = None, "ERROR"
     with contextlib.suppress(NotImplementedError):
-        set_level(forward_level)
+        set_level(errors.forward_level)

@@ -158,6 +158,10 @@ KINDS: dict[str | None, Kind] = {
 }
 NO_CONTROL = PermissionDenied, "no permission to control it"
 NOT_DEFINED = NotDefined, "it is not defined"
+# From which level on what is said of calls that succeed goes to logging, too; None: not
+# at all.  See log_forward().
+forward_level: str | None = None
+
 SILENCE = "liblxc refused, and gave no reason"
 
 
@@ -293,8 +297,8 @@ def look_closely(container: Container, operation: str, about: Any) -> Finding | 
     if operation == "clone":
         path = os.path.dirname(about)
     if operation in WRITES and os.path.isdir(path):
-        if os.geteuid() != 0 and not os.access(path, os.W_OK):
-            return PermissionDenied, f"no permission to write to {path}"
+        if found := why_not_writable(path):
+            return found
         if is_full(path):
             return disk_full, f"the disk of {path} is full"
     return None
@@ -311,14 +315,19 @@ def why_not_running(container: Container) -> Finding:
 
 def suspect(container: Container, operation: str) -> Finding:
     """What may be in the way where nobody gives a reason."""
-    path = container.get_config_path()
-    if os.geteuid() != 0 and not os.access(path, os.W_OK):
-        return PermissionDenied, f"no permission to write to {path}"
+    if found := why_not_writable(container.get_config_path()):
+        return found
     if not container.controllable:
         return NO_CONTROL
     if operation.startswith("attach"):
         return LXCError, "liblxc could not attach to it"
     return LXCError, SILENCE
+
+
+def why_not_writable(path: str) -> Finding | None:
+    if os.geteuid() == 0 or os.access(path, os.W_OK):
+        return None
+    return PermissionDenied, f"no permission to write to {path}"
 
 
 def is_full(path: str) -> bool:

@@ -40,13 +40,14 @@ prepare_listening(void)
 }
 
 void
-because(const char *format, ...)
+because_of(enum why kind, const char *format, ...)
 {
     va_list values;
 
     va_start(values, format);
     vsnprintf(reason, sizeof(reason), format, values);
     va_end(values);
+    why = kind;
 }
 
 void
@@ -58,19 +59,7 @@ because_it(enum why state)
         [FROZEN] = "it is frozen: unfreeze() it first",
     };
 
-    because("%s", sentences[state]);
-    why = state;
-}
-
-void
-because_of(enum why kind, const char *format, ...)
-{
-    va_list values;
-
-    va_start(values, format);
-    vsnprintf(reason, sizeof(reason), format, values);
-    va_end(values);
-    why = kind;
+    because_of(state, "%s", sentences[state]);
 }
 
 static void

@@ -17,8 +17,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
-from . import _lxc
-from ._messages import Message, forward, is_error, is_forwarding, parse, sentence
+from . import _lxc, errors
+from ._messages import Message, forward, is_error, parse, sentence
 from .errors import Frozen, LXCError, NotRunning, why_not_running
 
 if TYPE_CHECKING:
@@ -355,7 +355,7 @@ class Launch:
         """Raise what the launcher's first message means, unless the command began."""
         what, value = said or ("nothing", 0)
         if what == "executed":
-            if is_forwarding():
+            if errors.forward_level is not None:
                 self.messages()
             return
         if what in ("exec", "cwd", "user", "fork"):

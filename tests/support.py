@@ -125,6 +125,18 @@ def shift_owners(directory: Path, first: int) -> None:
                     os.chmod(path, mode)
 
 
+def build_library(source: Path, text: str) -> Path:
+    """A library made of a C source, to be preloaded."""
+    library = source.with_suffix(".so")
+    source.write_text(text)
+    subprocess.run(
+        ["cc", "-shared", "-fPIC", "-w", "-o", library, source, "-ldl"],
+        check=True,
+        timeout=60,
+    )
+    return library
+
+
 # --- liblxc itself --------------------------------------------------------------------
 
 

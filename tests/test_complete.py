@@ -20,7 +20,16 @@ from typing import Any
 
 import pytest
 from conftest import create_bare, open_descriptors, run_python
-from support import LIBLXC, Program, attach, rootfs, run, shell, wait_until
+from support import (
+    LIBLXC,
+    Program,
+    attach,
+    build_library,
+    rootfs,
+    run,
+    shell,
+    wait_until,
+)
 
 import lxc
 from lxc import _lxc
@@ -852,13 +861,7 @@ def test_the_monitor_of_a_restore_has_nothing_of_the_caller(
     tmp_path: Path, free: int
 ) -> None:
     """However few descriptors there are: two are what the call itself takes."""
-    source, library = tmp_path / "monitor.c", tmp_path / "monitor.so"
-    source.write_text(MONITOR)
-    subprocess.run(
-        ["cc", "-shared", "-fPIC", "-w", "-o", library, source, "-ldl"],
-        check=True,
-        timeout=60,
-    )
+    library = build_library(tmp_path / "monitor.c", MONITOR)
     program = f"""
 import contextlib, lxc, lxc._migrate, os, resource, sys
 mark, found = sys.argv[1], []

@@ -9,7 +9,6 @@ import os
 import pickle
 import re
 import select
-import subprocess
 import time
 from collections.abc import Callable
 from errno import ECONNREFUSED
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from conftest import run_python
-from support import monitor_of, paused
+from support import build_library, monitor_of, paused
 
 import lxc
 from lxc import _lxc
@@ -48,12 +47,9 @@ def pretend(tmp_path: Path) -> Callable[[str], dict[str, str]]:
     """An environment in which liblxc says that it is another version."""
 
     def pretend(version: str) -> dict[str, str]:
-        source, library = tmp_path / "version.c", tmp_path / "version.so"
-        source.write_text(
-            f'const char *lxc_get_version(void) {{ return "{version}"; }}\n'
-        )
-        subprocess.run(
-            ["cc", "-shared", "-fPIC", "-o", library, source], check=True, timeout=60
+        library = build_library(
+            tmp_path / "version.c",
+            f'const char *lxc_get_version(void) {{ return "{version}"; }}\n',
         )
         return {**os.environ, "LD_PRELOAD": str(library)}
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import run_python
-from support import LIBLXC
+from support import LIBLXC, build_library
 
 import lxc
 from lxc import _lxc
@@ -201,14 +200,7 @@ Record = Callable[..., tuple[Any, list[str]]]
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("recorder")
-    source, library = directory / "recorder.c", directory / "recorder.so"
-    source.write_text(RECORDER)
-    subprocess.run(
-        ["cc", "-shared", "-fPIC", "-w", "-o", library, source, "-ldl"],
-        check=True,
-        timeout=60,
-    )
-    return library
+    return build_library(directory / "recorder.c", RECORDER)
 
 
 @pytest.fixture
