@@ -6,13 +6,14 @@ The calls are those of the C layer: what Python does above it is CPython's own m
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 from collections.abc import Iterator
 
 import pytest
 from conftest import create_busybox, destroy, start_and_settle
-from support import run
+from support import CGROUPS, run
 from test_errors import RAW_CALLS
 
 import lxc
@@ -58,7 +59,7 @@ def measure(call):
     return [failed, descriptors() - before, children()]
 
 raw = _lxc.Container(c.name, c.get_config_path())
-undefined = _lxc.Container("none", c.get_config_path())
+undefined = _lxc.Container(f"{c.name}-none", c.get_config_path())
 true = (_lxc.attach_run_command, ("true", ["true"]))
 """
 
@@ -114,7 +115,13 @@ report({{
     for name, given in {calls!r}.items()
 }})
 """
-    found = run(container, program)
+    try:
+        found = run(container, program)
+    finally:
+        # Of hundreds of starts that fail, liblxc cannot remove the cgroup of a few.
+        for left in CGROUPS.glob(f"**/lxc.monitor.{container.name}-none*"):
+            with contextlib.suppress(OSError):
+                left.rmdir()
     assert {name: left for name, (_, *left) in found.items() if left != [0, []]} == {}
     assert found["migrate"][0] > 0
     assert found["mount"][0] > 0
