@@ -44,14 +44,25 @@ LICENSE_FILE = "COPYING"
 
 # The first release whose struct lxc_container all later ones only append to.
 OLDEST_LIBLXC = "4.0.5"
-LAUNCHER_SOURCES = [
-    "lxc/launcher.c",
-    "lxc/log.c",
-    "lxc/relay.c",
-    "lxc/request.c",
-    "lxc/run.c",
-    "lxc/work.c",
-]
+ROOM = "lxc/src"
+
+
+def sources_of(*rooms):
+    """The C files of folders below lxc/src, which both programs are made of."""
+    return sorted(
+        source.as_posix()
+        for room in rooms
+        for source in pathlib.Path(ROOM, room).glob("*.c")
+    )
+
+
+def quotes_of(*rooms):
+    """The folders whose headers their sources include, with quotes only: a features.h
+    where <features.h> is looked for would hide the C library's."""
+    return [word for room in rooms for word in ("-iquote", f"{ROOM}/{room}")]
+
+
+HEADERS = sorted(header.as_posix() for header in pathlib.Path(ROOM).glob("*/*.h"))
 HOW_TO_INSTALL = (
     "install {0} on Debian and Ubuntu, {1} on Fedora, or {2} on Alpine, and try again."
 )
@@ -125,11 +136,11 @@ class build_with_liblxc(build_ext):
             compiler.linker_exe = command
             flags = []
         objects = compiler.compile(
-            LAUNCHER_SOURCES,
+            sources_of("launcher", "common"),
             output_dir=os.path.join(self.build_temp, "launcher"),
             debug=self.debug,
-            extra_postargs=[*compile_args, *cflags],
-            depends=["lxc/request.h", "lxc/run.h", "lxc/work.h"],
+            extra_postargs=[*compile_args, *quotes_of("launcher", "common"), *cflags],
+            depends=HEADERS,
         )
         compiler.link_executable(
             objects,
@@ -143,7 +154,11 @@ class build_with_liblxc(build_ext):
         cflags, libs = liblxc_flags()
         for extension in self.extensions:
             # New lists, as the launcher is made with what is in these, too.
-            extension.extra_compile_args = [*compile_args, *cflags]
+            extension.extra_compile_args = [
+                *compile_args,
+                *quotes_of("extension", "common"),
+                *cflags,
+            ]
             extension.extra_link_args = [*link_args, *libs]
         # A CPython made for a directory of its own would leave its path as RUNPATH.
         self.compiler.linker_so = [
@@ -283,24 +298,8 @@ setup(
     ext_modules=[
         Extension(
             "lxc._lxc",
-            sources=[
-                "lxc/_lxc.c",
-                "lxc/addresses.c",
-                "lxc/attach.c",
-                "lxc/child.c",
-                "lxc/features.c",
-                "lxc/listen.c",
-                "lxc/listing.c",
-                "lxc/lock.c",
-                "lxc/log.c",
-                "lxc/migrate.c",
-                "lxc/mount.c",
-                "lxc/process.c",
-                "lxc/request.c",
-                "lxc/spawn.c",
-                "lxc/work.c",
-            ],
-            depends=["lxc/_lxc.h", "lxc/request.h", "lxc/work.h"],
+            sources=["lxc/_lxc.c", *sources_of("extension", "common")],
+            depends=HEADERS,
             define_macros=macros,
             extra_compile_args=compile_args,
             extra_link_args=link_args,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""From which heap on the launcher is quicker than a fork: see lxc/spawn.c."""
+"""From which heap on the launcher is quicker than a fork: see spawn.c."""
 
 from __future__ import annotations
 

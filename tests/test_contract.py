@@ -769,7 +769,8 @@ def test_only_the_init_function_is_exported() -> None:
     assert {name for name in exported if not name.startswith("_")} == {"PyInit__lxc"}
 
 
-SOURCES = sorted((Path(__file__).parent.parent / "lxc").glob("*.c"))
+PACKAGE = Path(__file__).parent.parent / "lxc"
+SOURCES = sorted(PACKAGE.rglob("*.c"))
 
 
 @pytest.mark.skipif(not SOURCES, reason="the C sources are not here")
@@ -783,7 +784,7 @@ def test_no_function_has_a_name_like_those_of_liblxc(source: Path) -> None:
 @pytest.mark.skipif(not SOURCES, reason="the C sources are not here")
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
 def test_functions_are_static_unless_the_header_shares_them(source: Path) -> None:
-    shared = "".join(path.read_text() for path in source.parent.glob("*.h"))
+    shared = "".join(path.read_text() for path in PACKAGE.rglob("*.h"))
     function = r"^(.*)\n(\w+)\([^;{}]*\)\n\{"
     defined = re.findall(function, source.read_text(), re.MULTILINE)
     assert defined

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Calls that the launcher makes: see launcher.c.
+ * Calls that the launcher makes: see main.c.
  *
  * A fork copies the page tables of the whole process: some 46 us for each MiB, twice
  * for an attach.  A program that is spawned costs the same from any process.  It opens

@@ -4,15 +4,15 @@
  *
  *   lock.c      the locks of an object, of a container and of the umask, and forks
  *   addresses.c the interfaces and addresses inside a running container
- *   child.c     calls that are made in a forked C child: start, console
+ *   apart.c     calls that are made in a forked C child: start, console
  *   spawn.c     calls that are made by the launcher, and what it must know for that
- *   process.c   what run() and popen() need of C, for process.py
+ *   commands.c  what run() and popen() need of C, for process.py
  *   attach.c    attach and attach_wait
  *   migrate.c   checkpoint, restore and migrate, which criu does
  *   mount.c     mount and umount
  *   features.c  what the liblxc at hand can do, and the calls that not every one has
  *   listing.c   the containers of an lxcpath
- *   listen.c    why a call said no
+ *   reasons.c   why a call said no
  *   _lxc.c      everything else: helpers, calls by shape, Container, the module
  */
 #ifndef PYTHON_LXC_H
@@ -139,7 +139,7 @@ void place_put(struct place *place);
 
 /* What was done to a handle since its file was read, for the launcher to repeat. */
 struct journal {
-    char **entries; /* as replay() in launcher.c takes them, NULL at the end */
+    char **entries; /* as replay() in main.c takes them, NULL at the end */
     size_t n, room, bytes;
     bool spoilt; /* there was something that cannot be repeated */
 };
@@ -168,7 +168,7 @@ typedef struct {
     struct slot *slots; /* terminals that console_getfd() holds */
 } Container;
 
-/* A call that is listened to: see listen.c. */
+/* A call that is listened to: see reasons.c. */
 struct listening {
     struct mark mark;
     unsigned long number; /* of the call */
@@ -224,7 +224,7 @@ PyObject *Container_seccomp_notify_fd_active(PyObject *self, PyObject *ignored);
 PyObject *Container_set_timeout(PyObject *self, PyObject *args, PyObject *kwargs);
 PyObject *module_features(PyObject *module, PyObject *ignored);
 
-/* --- Reasons (listen.c) ------------------------------------------------------- */
+/* --- Reasons (reasons.c) ------------------------------------------------------- */
 
 /* Cases that callers must be able to tell apart. */
 enum why { UNKNOWN, NOT_DEFINED, NOT_RUNNING, FROZEN, TIMED_OUT, DISK_FULL, ENDED };
@@ -289,7 +289,7 @@ PyObject *Container_get_interfaces(PyObject *self, PyObject *ignored);
 PyObject *Container_get_ips(PyObject *self, PyObject *args, PyObject *kwargs);
 PyObject *module_list_containers(PyObject *module, PyObject *args, PyObject *kwargs);
 
-/* --- Forked children (child.c) ------------------------------------------------ */
+/* --- Forked children (apart.c) ------------------------------------------------ */
 
 struct child {
     pid_t pid; /* 0 once reaped */
@@ -367,7 +367,7 @@ int pack_run(const struct held *held, struct request *request);
 PyObject *module__launcher(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *module__launcher_fd(PyObject *module, PyObject *ignored);
 
-/* --- For run() and popen() (process.c) ---------------------------------------- */
+/* --- For run() and popen() (commands.c) ---------------------------------------- */
 
 PyObject *Container__request(PyObject *self, PyObject *args, PyObject *kwargs);
 PyObject *module__hear(PyObject *module, PyObject *args);
