@@ -43,11 +43,18 @@ from rows import ROWS, Row
 
 PEER = "/usr/lib/python3/dist-packages"
 TOLERANCE = 1.1  # how far a figure may miss its goal
+NOISE = 0.03  # a smaller change of a row is none, however sure it is
+SURE = 3  # standard errors
+LIVES = 7  # pairs of processes in which two builds are compared
 FEWEST = 5  # measurements of a row, however long they take
 
 COLUMNS = {"base": "base", "c": "C", "peer": "python3-lxc", "cli": "lxc-*"}
 TITLES = ("operation", *COLUMNS.values(), "ours", "x", "+-", "goal", "")
 LINE = "{:<31}{:>10}{:>10}{:>12}{:>10}{:>10}{:>7}{:>6}{:>9}  {}"
+CHANGES = "{:<31}{:>12}{:>12}{:>9}{:>8}  {}"
+CHANGED = """
+Medians; x: ours over before, measurement by measurement, in several pairs of processes.
+slower, faster: beyond three standard errors (+-) and 3 %."""
 NOTE = """
 Medians.  x: ours as a multiple of the base, or of C where there is no other base: that
 is C with a small heap, or lxc-attach under subprocess.  +-: the standard error.  near:
@@ -142,6 +149,27 @@ def show(figure: float, unit: str) -> str:
     return f"{figure * 1e6:.3g} us"
 
 
+class Change(NamedTuple):
+    """What a row costs in another build of this package, and in this one."""
+
+    row: Row
+    before: Cost
+    ours: Cost
+    ratio: Cost  # of measurements that were made one after the other
+
+    @property
+    def verdict(self) -> str:
+        change = self.ratio.median - 1
+        if not abs(change) > max(NOISE, SURE * self.ratio.error):
+            return ""
+        return "slower" if change > 0 else "faster"
+
+    def line(self) -> str:
+        costs = (show(x.median, self.row.unit) for x in (self.before, self.ours))
+        numbers = (f"{x:.3f}" for x in self.ratio)
+        return CHANGES.format(self.row.name, *costs, *numbers, self.verdict).rstrip()
+
+
 class Contestant(NamedTuple):
     """A process, and the operation in its language."""
 
@@ -151,9 +179,17 @@ class Contestant(NamedTuple):
 
 
 def contestants(
-    row: Row, lab: Lab, user: User | None, stack: contextlib.ExitStack
+    row: Row,
+    lab: Lab,
+    user: User | None,
+    stack: contextlib.ExitStack,
+    *,
+    builds: bool,
 ) -> list[Contestant]:
-    """New processes for a row, as descriptors that an attach leaks add up."""
+    """New processes for a row, as descriptors that an attach leaks add up.
+
+    Of two builds of this package, the peer is the one before.
+    """
     found = []
 
     def add(column: str, worker: Worker, operation: str, heap: int = 0) -> None:
@@ -162,6 +198,10 @@ def contestants(
             worker.fill(heap)
         found.append(Contestant(column, worker, operation))
 
+    if builds:
+        add("before", python(lab, lab.peer, user), row.python, row.heap)
+        add("ours", python(lab, lab.ours, user), row.python, row.heap)
+        return found
     if row.rival:
         add("base", python(lab, lab.peer), row.rival)
     elif row.heap and row.goal is not None:
@@ -196,10 +236,12 @@ def take(row: Row, lab: Lab, helper: Worker, contestant: Contestant) -> float:
     return found
 
 
-def measure(row: Row, lab: Lab, user: User | None, seconds: float) -> Result:
+def figures_of(
+    row: Row, lab: Lab, user: User | None, seconds: float, *, builds: bool = False
+) -> dict[str, list[float]]:
     """Let all have their turn for that long.  The first round only warms up."""
     with contextlib.ExitStack() as stack:
-        all_of_them = contestants(row, lab, user, stack)
+        all_of_them = contestants(row, lab, user, stack, builds=builds)
         helper = stack.enter_context(floor(lab))
         figures: dict[str, list[float]] = {x.column: [] for x in all_of_them}
         end = time.monotonic() + seconds * row.times
@@ -207,12 +249,35 @@ def measure(row: Row, lab: Lab, user: User | None, seconds: float) -> Result:
         while done < min(FEWEST, row.rounds) or (
             done < row.rounds and time.monotonic() < end
         ):
-            for contestant in all_of_them:
+            # Whoever comes first pays for what the machine did before.
+            for contestant in all_of_them[:: 1 if done % 2 else -1]:
                 found = take(row, lab, helper, contestant)
                 if done >= 0:
                     figures[contestant.column].append(found)
             done += 1
-    return Result(row, {name: Cost.of(x) for name, x in figures.items()}, done)
+    return figures
+
+
+def measure(row: Row, lab: Lab, user: User | None, seconds: float) -> Result:
+    figures = figures_of(row, lab, user, seconds)
+    costs = {name: Cost.of(x) for name, x in figures.items()}
+    return Result(row, costs, len(figures["ours"]))
+
+
+def compare(row: Row, lab: Lab, user: User | None, seconds: float) -> Change:
+    """In several lives, as what a process costs depends on where its memory lies."""
+    before: list[float] = []
+    ours: list[float] = []
+    ratios: list[float] = []
+    for _ in range(LIVES):
+        figures = figures_of(row, lab, user, seconds / LIVES, builds=True)
+        before += figures["before"]
+        ours += figures["ours"]
+        # What is never, or none at all, has no ratio.
+        pairs = zip(figures["ours"], figures["before"])
+        found = [x / y for x, y in pairs if y and math.isfinite(x)]
+        ratios.append(median(found or [1.0]))
+    return Change(row, Cost.of(before), Cost.of(ours), Cost.of(ratios))
 
 
 # --- What the figures depend on -------------------------------------------------------
@@ -288,8 +353,13 @@ def parse(names: list[str]) -> tuple[argparse.Namespace, list[Row]]:
     )
     add("--skip", metavar="TEXT", help="no rows with TEXT in their name")
     add("--json", metavar="FILE", help="write the results there, too")
+    add(
+        "--compare",
+        metavar="DIRECTORY",
+        help="only say what is slower and what is faster than the lxc package there",
+    )
     options = parser.parse_args()
-    options.peer = os.path.abspath(options.peer)
+    options.peer = os.path.abspath(options.compare or options.peer)
     options.ours = options.ours or find_ours(options.peer)
     if options.ours is None:
         parser.error("this Python has no lxc but Debian's: install ours or use --ours")
@@ -297,7 +367,7 @@ def parse(names: list[str]) -> tuple[argparse.Namespace, list[Row]]:
     if os.geteuid() != 0:
         parser.error("containers need root")
     if not os.path.isdir(os.path.join(options.peer, "lxc")):
-        parser.error(f"there is no peer in {options.peer}: install python3-lxc")
+        parser.error(f"there is no lxc package in {options.peer}: install python3-lxc")
     if not os.path.isdir(f"/sys/class/net/{BRIDGE}"):
         parser.error(f"there is no bridge {BRIDGE}: start lxc-net")
     rows = [
@@ -312,11 +382,30 @@ def parse(names: list[str]) -> tuple[argparse.Namespace, list[Row]]:
     return options, rows
 
 
+def print_changes(lab: Lab, rows: list[Row], seconds: float) -> int:
+    """1 if there is a row that is slower than before."""
+    slower = []
+    print(CHANGES.format("operation", "before", "ours", "x", "+-", "").rstrip())
+    for row in rows:
+        with ordinary_user(lab) if row.user else contextlib.nullcontext() as user:
+            change = compare(row, lab, user, seconds)
+        print(change.line(), flush=True)
+        if change.verdict == "slower":
+            slower.append(row.name.strip())
+    print(CHANGED)
+    if slower:
+        print(f"\nslower than before: {', '.join(slower)}", file=sys.stderr)
+    return 1 if slower else 0
+
+
 def main() -> int:
     options, rows = parse([row.name.strip() for row in ROWS])
     for number in SIGNALS:
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     results = []
+    if options.compare:
+        with laboratory(options.peer, options.ours) as lab:
+            return print_changes(lab, rows, options.seconds)
     with contextlib.ExitStack() as stack:
         lab = stack.enter_context(laboratory(options.peer, options.ours))
         found = facts(lab)
