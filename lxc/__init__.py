@@ -583,7 +583,9 @@ class Container(_lxc.Container):
         The template runs in a child.  Wraps lxc_container.create.
         """
         from ._create import create
+        from ._streams import flush
 
+        flush()  # what was printed comes before the template's words
         ok, heard = create(
             self,
             super(),

@@ -14,6 +14,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 from . import _lxc
+from ._streams import flush
 from .process import PATIENCE, Launch, completed, set_pipes
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ async def create_subprocess_exec(
     options: dict[str, Any],
 ) -> asyncio.subprocess.Process:
     """Container.create_subprocess_exec()."""
+    flush()
     with await prepare(container, "create_subprocess_exec", args, options) as launch:
         return await begin(launch, streams)
 
@@ -131,6 +133,7 @@ async def run(
     errors: str | None,
 ) -> subprocess.CompletedProcess[Any]:
     """Container.run_async()."""
+    flush()
     set_pipes(streams, input, capture_output)
     is_text = bool(text or encoding or errors)
     if is_text and input is not None:

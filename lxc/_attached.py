@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable
 
 from . import _lxc
+from ._streams import flush
 
 __all__ = ["prepare", "run"]
 
@@ -87,12 +88,3 @@ def adopt_environment(known: bytes) -> None:
         name, separator, value = entry.partition("=")
         if name and separator:
             os.environ[name] = value
-
-
-def flush() -> None:
-    # Plain, as little as can be: each page that the child touches is copied first.
-    for stream in (sys.stdout, sys.stderr):
-        try:  # noqa: SIM105
-            stream.flush()
-        except Exception:
-            pass

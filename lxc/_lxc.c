@@ -40,6 +40,14 @@ call_in(const char *module_name, const char *function, PyObject *argument)
     return PyObject_CallMethodObjArgs(module, attribute, argument, NULL);
 }
 
+bool
+flush_streams(void)
+{
+    OWNED PyObject *done = call_in("lxc._streams", "flush", NULL);
+
+    return done != NULL;
+}
+
 /* --- Arguments ---------------------------------------------------------------- */
 
 int

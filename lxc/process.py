@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 from . import _lxc, errors
 from ._messages import Message, forward, is_error, parse, sentence
+from ._streams import flush
 from .errors import Frozen, LXCError, NotRunning, why_not_running
 
 if TYPE_CHECKING:
@@ -513,6 +514,7 @@ def popen(
     options: dict[str, Any],
 ) -> subprocess.Popen[Any]:
     """Container.popen(): streams is for subprocess.Popen, options for Launch."""
+    flush()
     with Launch(container, "popen", args, **options) as launch:
         return begin(launch, args, None, streams)
 
@@ -529,6 +531,7 @@ def run(
     check: bool,
 ) -> subprocess.CompletedProcess[Any]:
     """Container.run(): as subprocess.run() does it."""
+    flush()
     set_pipes(streams, input, capture_output)
     deadline = None if timeout is None else time.monotonic() + timeout
     leash = timeout is not None

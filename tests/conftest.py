@@ -27,6 +27,8 @@ import lxc
 CGROUPS = Path("/sys/fs/cgroup")
 BUSYBOX = "busybox"
 NEEDS_PYTHON = "needs CPython"
+# In the programs that tests run it would hide what becomes of unwritten output.
+os.environ.pop("PYTHONUNBUFFERED", None)
 SUBORDINATE = ("/etc/subuid", "/etc/subgid")
 FIRST_ID = 100000  # where subordinate ids begin
 _serial = itertools.count()

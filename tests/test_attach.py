@@ -458,17 +458,73 @@ def test_function_works_without_standard_streams(
     assert run(shared, program) == (0 if "print" in what else -1)
 
 
-def test_buffered_output_comes_before_that_of_a_command(shared: lxc.Container) -> None:
-    program = """
+ECHO = ["echo", "inside"]
+WAYS = {
+    "command": "c.attach_wait(lxc.attach_run_command, ECHO)",
+    "raw": "lxc._lxc.Container.attach_wait(c, lxc._lxc.attach_run_command, "
+    "(ECHO[0], ECHO))",
+    "launcher": "lxc._lxc._launcher(0); c.attach_wait(lxc.attach_run_command, ECHO)",
+    "shell": "os.environ['SHELL'] = '/bin/sh'; c.attach_wait(lxc.attach_run_shell, "
+    "stdin=os.open(sys.argv[1], os.O_RDONLY))",
+    "attach": "os.waitpid(c.attach(lxc.attach_run_command, ECHO), 0)",
+    "in a function": "c.attach_wait(lambda: print('function') or "
+    "lxc.attach_run_command(ECHO))",
+    "run": "c.run(ECHO)",
+    "popen": "c.popen(ECHO).wait()",
+    "run_async": "asyncio.run(c.run_async(ECHO))",
+    "create_subprocess_exec": "asyncio.run(created())",
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_buffered_output_comes_before_that_of_a_command(
+    shared: lxc.Container, way: str, tmp_path: Path
+) -> None:
+    program = f"""
+    import asyncio
+
+    ECHO = {ECHO}
+
+    async def created():
+        return await (await c.create_subprocess_exec(*ECHO)).wait()
+
+    sys.stderr.reconfigure(line_buffering=False)
     print("before")
-    c.attach_wait(lxc.attach_run_command, ["echo", "inside"])
+    print("error before", file=sys.stderr, end="")
+    {way}
     print("after")
+    sys.stdout.flush()
+    os.write(2, b", error after")
     report()
     """
-    with Program(shared, program) as child:
+    script = tmp_path / "script"
+    script.write_text(" ".join(ECHO))
+    with Program(shared, program, str(script)) as child:
         child.next()
         child.finish()
-    assert child.out == "before\ninside\nafter\n"
+    function = "function\n" if "function" in way else ""
+    assert child.out == f"before\n{function}inside\nafter\n"
+    assert child.err == "error before, error after"
+
+
+@pytest.mark.parametrize("state", ["None", "closed", "broken"])
+def test_standard_streams_that_cannot_be_flushed(
+    shared: lxc.Container, state: str
+) -> None:
+    program = f"""
+    if {state!r} == "None":
+        sys.stdout = sys.stderr = None
+    elif {state!r} == "closed":
+        sys.stdout.close()
+    else:
+        reader, writer = os.pipe()
+        os.close(reader)
+        sys.stdout = open(writer, "w")
+        print("lost")
+    report([c.attach_wait(lxc.attach_run_command, ["true"]), c.run("true").returncode])
+    os._exit(0)
+    """
+    assert run(shared, program) == [0, 0]
 
 
 # --- The environment ------------------------------------------------------------------

@@ -84,8 +84,6 @@ class Sandbox:
             stdin=end if terminal else subprocess.DEVNULL,
             stdout=end,
             stderr=end,
-            # A set PYTHONUNBUFFERED would hide what becomes of unwritten output.
-            env={k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"},
         )
         os.close(end)
         # Nothing less is sure to end the command together with all that it started.

@@ -257,6 +257,10 @@ PyObject *module__log_level(PyObject *module, PyObject *args);
 /* Call a function of a Python module, without an argument if that is NULL. */
 PyObject *call_in(const char *module_name, const char *function, PyObject *argument);
 
+/* What was printed before comes before the output of what is about to run.  False with
+ * an exception, of a signal handler for instance. */
+bool flush_streams(void);
+
 /* --- Arguments (_lxc.c) ------------------------------------------------------- */
 
 /* O& converters.  Text crosses the border in the filesystem encoding, both ways, so

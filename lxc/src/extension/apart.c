@@ -450,6 +450,8 @@ Container_start(PyObject *self, PyObject *args, PyObject *kwargs)
         return NULL;
     if (cmd != NULL && cmd != Py_None && (argv = strings_from(cmd, "cmd")) == NULL)
         return NULL;
+    if (!daemonize && !flush_streams())
+        return NULL;
     start = (struct start){.useinit = useinit,
                            .daemonize = daemonize,
                            .close_fds = close_fds,
@@ -534,7 +536,8 @@ Container_console(PyObject *self, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTupleAndKeywords(
             args, kwargs, "|O&O&O&O&O&:console", names, optional_int, &console.ttynum,
             optional_int, &console.stdinfd, optional_int, &console.stdoutfd,
-            optional_int, &console.stderrfd, optional_int, &console.escape))
+            optional_int, &console.stderrfd, optional_int, &console.escape) ||
+        !flush_streams())
         return NULL;
     HELD held = hold(self, CONFIG | ADOPT);
     if (held.c == NULL)

@@ -411,11 +411,11 @@ convert(PyObject *args, PyObject *kwargs, struct call *call)
         if (!convert_command(payload, &call->program, &call->attach.argv))
             return false;
         call->attach.program = c_str(call->program);
-        return true;
+        return flush_streams();
     }
     if (is_builtin(run, module_attach_run_shell)) {
         call->kind = SHELL;
-        return true;
+        return flush_streams();
     }
     call->kind = FUNCTION;
     return convert_function(run, payload, call);
@@ -897,7 +897,7 @@ module_attach_run_command(PyObject *module, PyObject *command)
     STRINGS argv = NULL;
 
     (void)module;
-    if (!convert_command(command, &program, &argv))
+    if (!convert_command(command, &program, &argv) || !flush_streams())
         return NULL;
     default_signals();
     execvp(c_str(program), argv);
@@ -909,6 +909,8 @@ module_attach_run_shell(PyObject *module, PyObject *ignored)
 {
     (void)module;
     (void)ignored;
+    if (!flush_streams())
+        return NULL;
     default_signals();
     return PyLong_FromLong(lxc_attach_run_shell(NULL));
 }
