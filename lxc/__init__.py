@@ -71,6 +71,7 @@ from ._lxc import (
 )
 from .errors import (
     AlreadyExists,
+    AlreadyRunning,
     Frozen,
     LXCError,
     LXCOSError,
@@ -134,6 +135,7 @@ __all__ = [
     "MIGRATE_PRE_DUMP",
     "MIGRATE_RESTORE",
     "AlreadyExists",
+    "AlreadyRunning",
     "Container",
     "ContainerNetwork",
     "ContainerNetworkList",

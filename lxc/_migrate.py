@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _lxc
 from ._create import NOTHING_HEARD, size
-from .errors import LXCError, NotDefined, NotRunning
+from .errors import RUNNING, LXCError, NotDefined, NotRunning
 
 if TYPE_CHECKING:
     from . import Container
@@ -124,7 +124,7 @@ def why_not_migrated(
         if not restores and not running:
             return NotRunning, "it is not running"
         if restores and running:
-            return LXCError, "it is running"
+            return RUNNING
         if restores and not whole:
             return LXCError, f"there is no checkpoint in {place}"
         if not restores and whole:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AlreadyExists",
+    "AlreadyRunning",
     "Frozen",
     "LXCError",
     "LXCOSError",
@@ -127,6 +128,16 @@ class AlreadyExists(LXCOSError, FileExistsError):
     _errno = errno.EEXIST
 
 
+class AlreadyRunning(LXCOSError):
+    """A container would have to be stopped for that, and runs.
+
+    EBUSY, as for a mounted file system: no class of its own belongs to that number, and
+    those of EEXIST and EAGAIN mean other things, AlreadyExists and Frozen.
+    """
+
+    _errno = errno.EBUSY
+
+
 class PermissionDenied(LXCOSError, PermissionError):
     """This user may not do that."""
 
@@ -158,6 +169,7 @@ KINDS: dict[str | None, Kind] = {
 }
 NO_CONTROL = PermissionDenied, "no permission to control it"
 NOT_DEFINED = NotDefined, "it is not defined"
+RUNNING = AlreadyRunning, "it is running"
 # From which level on what is said of calls that succeed goes to logging, too; None: not
 # at all.  See log_forward().
 forward_level: str | None = None
@@ -287,7 +299,7 @@ def look_closely(container: Container, operation: str, about: Any) -> Finding | 
     if operation in NEEDS_RUNNING and not running:
         return why_not_running(container)
     if operation in NEEDS_STOPPED and running:
-        return LXCError, "it is running"
+        return RUNNING
     if operation == "destroy" and container.snapshot_list():
         return LXCError, "it has snapshots: destroy these first"
     check = CHECKS.get(operation)

@@ -578,7 +578,8 @@ CASES: dict[str, Case] = {
             bad=(lambda w, kind=kind: kind(),),
         )
         for kind in (
-            *(lxc.AlreadyExists, lxc.NotDefined, lxc.PermissionDenied, lxc.TimedOut),
+            *(lxc.AlreadyExists, lxc.AlreadyRunning, lxc.NotDefined),
+            *(lxc.PermissionDenied, lxc.TimedOut),
         )
     },
     # Properties.

@@ -34,6 +34,7 @@ BUILTINS: dict[type[lxc.LXCError], tuple[type[Exception], ...]] = {
     lxc.NotRunning: (ProcessLookupError, lxc.LXCOSError),
     lxc.Frozen: (BlockingIOError, lxc.LXCOSError),
     lxc.AlreadyExists: (FileExistsError, lxc.LXCOSError),
+    lxc.AlreadyRunning: (OSError, lxc.LXCOSError),
     lxc.PermissionDenied: (PermissionError, lxc.LXCOSError),
     lxc.TimedOut: (TimeoutError, lxc.LXCOSError),
 }
@@ -560,6 +561,52 @@ def test_failure(world: World, wrong: str) -> None:
         assert strict.raised.messages == strict.kept.messages
     else:
         assert (strict.result, strict.raised) == (seen.result, None)
+
+
+# --- It is running --------------------------------------------------------------------
+
+NEED_IT_STOPPED: dict[str, Call] = {
+    "clone": lambda c: c.clone("other"),
+    "destroy": lambda c: c.destroy(),
+    "destroy_with_snapshots": lambda c: c.destroy_with_snapshots(),
+    "rename": lambda c: c.rename("other"),
+    "restore": lambda c: c.restore("/no/such/directory"),
+    "snapshot": lambda c: c.snapshot(),
+    "snapshot_restore": lambda c: c.snapshot_restore("snap0"),
+    "start": lambda c: c.start(),
+}
+
+
+def test_all_that_need_a_stopped_container_are_known() -> None:
+    # create() says that the container exists, or that it is running.
+    known = errors.NEEDS_STOPPED - {"create"} | {"restore"}
+    assert NEED_IT_STOPPED.keys() == known
+
+
+@pytest.fixture(scope="module")
+def busy(lxcpath: str) -> Iterator[lxc.Container]:
+    """A running container that has a snapshot."""
+    container = create_busybox(f"t{os.getpid()}-busy", lxcpath)
+    assert container.snapshot() == "snap0"
+    start_and_settle(container)
+    yield container
+    destroy(container)
+
+
+@pytest.mark.containers
+@pytest.mark.parametrize("operation", NEED_IT_STOPPED)
+def test_it_is_running(busy: lxc.Container, operation: str) -> None:
+    strict = lxc.Container(busy.name, busy.get_config_path(), strict=True)
+    with pytest.raises(lxc.AlreadyRunning) as caught:
+        NEED_IT_STOPPED[operation](strict)
+    error = caught.value
+    assert (error.operation, error.errno) == (operation, errno.EBUSY)
+    assert error.found == "it is running"
+    assert error is strict.last_error
+    # What is no failure of this kind must not be caught for one.
+    others = (FileExistsError, BlockingIOError, ProcessLookupError, KeyError)
+    assert not isinstance(error, others)
+    assert strict.running
 
 
 # --- Strict objects -------------------------------------------------------------------
