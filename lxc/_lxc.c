@@ -611,12 +611,16 @@ destroy_now(const void *argument)
     return texts->c->destroy(texts->c);
 }
 
-/* liblxc fails, with nothing done, where there is no directory of snapshots. */
+/* liblxc fails, with nothing done, where there is no directory of snapshots; and where
+ * the container runs it removes the snapshots before it refuses to destroy that. */
 static int
 destroy_with_snapshots_now(const void *argument)
 {
     const struct texts *texts = argument;
     struct lxc_container *c = texts->c;
+
+    if (c->is_running(c))
+        return false;
     const int n = count_snapshots(c, NULL);
 
     return n == 0 ? c->destroy(c) : n > 0 && c->destroy_with_snapshots(c);

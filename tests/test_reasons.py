@@ -607,6 +607,7 @@ def test_it_is_running(busy: lxc.Container, operation: str) -> None:
     others = (FileExistsError, BlockingIOError, ProcessLookupError, KeyError)
     assert not isinstance(error, others)
     assert strict.running
+    assert [name for name, *_ in strict.snapshot_list()] == ["snap0"]
 
 
 # --- Strict objects -------------------------------------------------------------------
