@@ -170,6 +170,7 @@ CONSTANTS = {
     "FEATURE_MEM_TRACK": 1,
     "LXC_ATTACH_CLEAR_ENV": 1,
     "LXC_ATTACH_DEFAULT": 0x0000FFFF,
+    "LXC_ATTACH_DETECT_PERSONALITY": -1,
     "LXC_ATTACH_DROP_CAPABILITIES": 2,
     "LXC_ATTACH_KEEP_ENV": 0,
     "LXC_ATTACH_LSM_EXEC": 8,
@@ -179,6 +180,7 @@ CONSTANTS = {
     "LXC_ATTACH_REMOUNT_PROC_SYS": 0x10000,
     "LXC_ATTACH_SET_PERSONALITY": 4,
     "LXC_ATTACH_TERMINAL": 0x80000,
+    "LXC_CLONE_ALLOW_RUNNING": 64,
     "LXC_CLONE_KEEPBDEVTYPE": 8,
     "LXC_CLONE_KEEPMACADDR": 2,
     "LXC_CLONE_KEEPNAME": 1,
@@ -731,10 +733,7 @@ def test_every_field_of_a_struct_is_there_or_has_a_reason() -> None:
 
 # Macros of the headers that are no values for programs.
 NO_CONSTANTS = {
-    "LXC_ATTACH_DETECT_PERSONALITY": "what personality=-1 means",
-    "LXC_ATTACH_LSM": "a combination that changed between releases",
     "LXC_ATTACH_OPTIONS_DEFAULT": "an initialiser",
-    "LXC_CLONE_ALLOW_RUNNING": "collides with an internal flag of liblxc",
     "LXC_CLONE_MAXFLAGS": "a bound",
     "LXC_CREATE_MAXFLAGS": "a bound",
     "LXC_MOUNT_API_V1": "the only version of a struct",
@@ -749,6 +748,25 @@ def test_every_flag_of_the_header_is_exported(name: str) -> None:
     flags |= set(re.findall(r"^\s*(MIGRATE_\w+)", header(name), re.MULTILINE))
     assert flags
     assert not [flag for flag in flags if not hasattr(lxc, flag)]
+
+
+def test_what_is_said_to_be_no_constant_is_none() -> None:
+    text = "".join(map(header, HEADERS))
+    for name in NO_CONSTANTS:
+        assert f"#define {name}" in text
+        assert not hasattr(lxc, name)
+
+
+def test_all_labels_are_a_combination_of_the_headers_own() -> None:
+    """LXC_ATTACH_LSM has LXC_ATTACH_LSM_LABEL in it since liblxc 4.0.11."""
+    found = re.search(
+        r"#define LXC_ATTACH_LSM +\(([\w| ]+)\)", header("attach_options.h")
+    )
+    assert found
+    value = 0
+    for name in found[1].split("|"):
+        value |= getattr(lxc, name.strip())
+    assert value == lxc.LXC_ATTACH_LSM == _lxc.LXC_ATTACH_LSM
 
 
 # --- The extension module -----------------------------------------------------------

@@ -148,6 +148,9 @@ void log_leave(void);
 #define LXC_ATTACH_LSM_LABEL 0x100000
 #define LXC_ATTACH_SETGROUPS 0x200000
 #endif
+#ifndef LXC_ATTACH_DETECT_PERSONALITY /* since 4.0.9; it was -1 before as well */
+#define LXC_ATTACH_DETECT_PERSONALITY (~0L)
+#endif
 
 #define MOST_GROUPS 1024
 
