@@ -451,7 +451,8 @@ class Container(_lxc.Container):
         """Replace the whole value of an item in memory, by a str or a list of them.
 
         Return False, the old value being there again, exactly when liblxc refuses it;
-        KeyError for an unknown key.  save_config() makes it last.
+        KeyError for an unknown key.  save_config() makes it last.  Setting the type of
+        an interface empties its other items, as in liblxc.
         Wraps lxc_container.set_config_item and clear_config_item.
         """
         if not isinstance(key, str):
@@ -462,14 +463,9 @@ class Container(_lxc.Container):
             raise TypeError(
                 f"a configuration value is a str or a list of str, not {value!r}"
             )
-        ok = self._replace_config_item(key, value)
-        if ok and key.endswith(".hwaddr"):
-            # liblxc fills the x of a pattern in at random, each time that it reads it:
-            # what is saved is what is in force.
-            self._replace_config_item(key, read_config_item(self, key))
-        if ok:
+        if self._replace_config_item(key, value):
             return True
-        return self._note("set_config_item", ok, (key, value))
+        return self._note("set_config_item", False, (key, value))
 
     def append_config_item(self, key: Text, value: Text) -> bool:
         """Add a value to an item that is a list; set one that is not.
@@ -484,6 +480,9 @@ class Container(_lxc.Container):
     def clear_config_item(self, key: Text) -> bool:
         """Clear an item in memory; False for an unknown key.
 
+        Clearing an interface's type takes the whole interface away.  What an included
+        file sets gets a line that clears it; what lxc.include brought stays when that
+        is cleared.
         Wraps lxc_container.clear_config_item.
         """
         return self._note("clear_config_item", super().clear_config_item(key), key)
@@ -512,7 +511,9 @@ class Container(_lxc.Container):
     def load_config(self, path: Path | None = None) -> bool:
         """Add a file, by default the container's own, to the configuration in memory.
 
-        Call clear_config() first to replace it.  Return whether it could be read.
+        The container's own takes the place of what came from it, if nothing was changed
+        since; else call clear_config() first to replace that.  Return whether it could
+        be read, which a pipe or a device cannot.
         Wraps lxc_container.load_config.
         """
         file = path or self.config_file_name
@@ -807,8 +808,7 @@ class Container(_lxc.Container):
 
         Return the pid of a process that is this one's own child: wait for it with
         os.waitpid().  -1 when it could not be attached.
-        Where the configuration in memory is not saved, the attach changes
-        lxc.seccomp.profile and lxc.no_new_privs in it.  Wraps lxc_container.attach.
+        Wraps lxc_container.attach.
         """
         pid = super().attach(
             *_runner(run, payload),

@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -130,21 +131,13 @@ why_no_name(const char *s)
                                                       : NULL;
 }
 
-/* Text that need not be copied where it is ASCII, as nearly all keys and values are. */
-struct word {
-    const char *s; /* valid as long as the argument is there */
-    PyObject *bytes;
-};
-
-static void
+void
 drop_word(struct word *word)
 {
     Py_XDECREF(word->bytes);
 }
 
-#define WORD __attribute__((cleanup(drop_word))) struct word
-
-static bool
+bool
 word_from(PyObject *arg, struct word *word)
 {
     Py_ssize_t size = 0;
@@ -162,9 +155,7 @@ word_from(PyObject *arg, struct word *word)
     return true;
 }
 
-/* Parse n arguments, all of them needed.  By position they are simply there; what is
- * given in another way, or is missing, PyArg_ParseTupleAndKeywords() takes care of. */
-static bool
+bool
 parse_fast(PyObject *const *args, Py_ssize_t given, PyObject *keywords,
            const char *format, char **names, Py_ssize_t n, PyObject **parsed)
 {
@@ -355,25 +346,22 @@ take_strings(char **strings, Py_ssize_t n)
 
 /* --- The handle --------------------------------------------------------------- */
 
-bool
-has_unsaved(const struct held *held)
-{
-    struct stamp now;
-
-    if (held->self->unsaved || held->self->cleared)
-        return true;
-    read_stamp(held->c->configfile, &now);
-    return memcmp(&now, &held->self->file, sizeof(now)) != 0;
-}
-
 struct lxc_container *
 open_handle(Container *self)
 {
     const char *n = c_str(self->name), *p = c_str(self->path);
     struct listening listening;
-    struct lxc_container *c;
-    char line[512];
+    struct lxc_container *c = NULL;
+    char line[512], file[PATH_MAX];
 
+    snprintf(file, sizeof(file), "%s/%s/config", p, n);
+    if (!config_is_readable(file)) {
+        PyErr_Format(PyExc_RuntimeError,
+                     "liblxc cannot open the container '%s' in '%s': its configuration "
+                     "is no regular file",
+                     n, p);
+        return NULL;
+    }
     listen_count(&listening);
     listen_begin(&listening);
     WITHOUT_GIL(c = lxc_container_new(n, p));
@@ -979,234 +967,7 @@ get_error_num(PyObject *self, void *ignored)
         __atomic_load_n(&((Container *)self)->error_num, __ATOMIC_RELAXED));
 }
 
-/* --- Configuration ------------------------------------------------------------ */
-
-static bool
-set_item(Container *self, const char *key, const char *value)
-{
-    journal_note(self, 's', key, value);
-    return config_set(self->c, key, value);
-}
-
-static bool
-clear_item(Container *self, const char *key)
-{
-    journal_note(self, 'c', key, NULL);
-    return self->c->clear_config_item(self->c, key);
-}
-
-/* Where liblxc refuses a value, make it say why: to listen each time would cost as much
- * as the call does.  Returns false. */
-static bool
-refuse(struct held *held, const char *key, const char *value)
-{
-    struct listening *listening = &held->listening;
-
-    listen_begin(listening);
-    held->c->set_config_item(held->c, key, value);
-    listen_keep(listening);
-    log_end(&listening->mark);
-    return false;
-}
-
-static PyObject *
-Container_set_config_item(PyObject *self, PyObject *const *args, Py_ssize_t n,
-                          PyObject *keywords)
-{
-    static char *names[] = {"key", "value", NULL};
-    PyObject *parsed[2];
-    WORD key = {0}, value = {0};
-
-    if (!parse_fast(args, n, keywords, "OO:set_config_item", names, 2, parsed) ||
-        !word_from(parsed[0], &key) || !word_from(parsed[1], &value))
-        return NULL;
-    HELD held = hold(self, CONFIG | ADOPT);
-    if (held.c == NULL)
-        return NULL;
-    bool ok = set_item(held.self, key.s, value.s) || refuse(&held, key.s, value.s);
-    held.self->cleared = held.self->cleared && held.c->lxc_conf == NULL;
-    return PyBool_FromLong(ok);
-}
-
-static PyObject *
-Container_clear_config_item(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"key", NULL};
-    OWNED PyObject *key = NULL;
-
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&:clear_config_item", names, text,
-                                     &key))
-        return NULL;
-    HELD held = hold(self, CONFIG | ADOPT);
-    if (held.c == NULL)
-        return NULL;
-    return PyBool_FromLong(clear_item(held.self, c_str(key)));
-}
-
-/* Set a key to the lines of a text, one by one. */
-static bool
-set_lines(Container *self, const char *key, const char *lines)
-{
-    bool ok = true;
-
-    while (ok && *lines != '\0') {
-        const size_t length = strcspn(lines, "\n");
-        char *line = strndup(lines, length);
-
-        ok = line != NULL && (length == 0 || set_item(self, key, line));
-        free(line);
-        lines += length + (lines[length] == '\n');
-    }
-    return ok;
-}
-
-/* Up to one that is refused. */
-static bool
-set_all(struct held *held, const char *key, const char *const *values)
-{
-    for (; *values != NULL; values++)
-        if (!set_item(held->self, key, *values))
-            return refuse(held, key, *values);
-    return true;
-}
-
-/* Replace the whole value of a key, in one step for other threads.
- *
- * liblxc adds to lists, and adds a line to the file for every set, so the key must be
- * cleared first; but what was cleared cannot always be set again from what it reads as.
- * So try the new values on top of the old first: what is refused there leaves single
- * values as they were, and lists are only put together again when a later element of
- * several is refused.
- *
- * What was empty needs no clearing, and a cleared lxc.idmap is not even harmless:
- * liblxc (4.0.6 and 5.0.2) goes on using the entry for root that it has freed. */
-static PyObject *
-Container__replace_config_item(PyObject *self, PyObject *const *args, Py_ssize_t n)
-{
-    PyObject *parsed[2];
-    WORD word = {0}, only = {0};
-    STRINGS several = NULL;
-    char *old = NULL, *now = NULL;
-    bool ok;
-
-    if (!parse_fast(args, n, NULL, "OO:_replace_config_item", (char *[]){"", "", NULL},
-                    2, parsed) ||
-        !word_from(parsed[0], &word))
-        return NULL;
-    if (PyUnicode_Check(parsed[1]) || PyBytes_Check(parsed[1])
-            ? !word_from(parsed[1], &only)
-            : (several = strings_from(parsed[1], "a list of values")) == NULL)
-        return NULL;
-    HELD held = hold(self, CONFIG | ADOPT);
-    if (held.c == NULL)
-        return NULL;
-    struct lxc_container *c = held.c;
-    const char *const key = word.s, *one[] = {only.s, NULL};
-    const char *const *values = several ? (const char *const *)several : one;
-
-    if (!read_all(c, c->get_config_item, key, &old))
-        return PyErr_NoMemory();
-    ok = set_all(&held, key, values);
-    if (ok && old != NULL && *old != '\0') {
-        clear_item(held.self, key);
-        ok = set_all(&held, key, values);
-    } else if (!ok) {
-        if (!read_all(c, c->get_config_item, key, &now)) {
-            free(old);
-            return PyErr_NoMemory();
-        }
-        if (old == NULL && now == NULL)
-            return value_or_key_error(true, NULL, key);
-        if (old == NULL || now == NULL || strcmp(old, now) != 0) {
-            clear_item(held.self, key);
-            if (old != NULL)
-                set_lines(held.self, key, old);
-        }
-    }
-    if (!ok && old == NULL && strncmp(key, "lxc.net.", 8) == 0) {
-        /* The attempt has made an interface: of "lxc.net.3.type" clear "lxc.net.3". */
-        char *interface = strdup(key),
-             *dot = interface ? strchr(interface + 8, '.') : NULL;
-
-        if (dot != NULL) {
-            *dot = '\0';
-            clear_item(held.self, interface);
-        }
-        free(interface);
-    }
-    held.self->cleared = held.self->cleared && c->lxc_conf == NULL;
-    free(old);
-    free(now);
-    return PyBool_FromLong(ok);
-}
-
-static PyObject *
-Container_clear_config(PyObject *self, PyObject *ignored)
-{
-    (void)ignored;
-    HELD held = hold(self, ALONE);
-    if (held.c == NULL)
-        return NULL;
-    journal_note(held.self, 'f', NULL, NULL);
-    held.c->clear_config(held.c);
-    held.self->cleared = true;
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-Container_load_config(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"path", NULL};
-    OWNED PyObject *path = NULL;
-    struct stamp stamp;
-    bool fresh, ok;
-
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&:load_config", names,
-                                     optional_text, &path))
-        return NULL;
-    HELD held = hold(self, ALONE | LISTEN);
-    if (held.c == NULL)
-        return NULL;
-    struct lxc_container *c = held.c;
-    const char *s = c_str(path);
-
-    fresh = c->lxc_conf == NULL && s == NULL;
-    read_stamp(c->configfile, &stamp);
-    WITHOUT_GIL(ok = config_load(c, s));
-    if (fresh && ok)
-        journal_reset(held.self);
-    else if (ok && s == NULL && memcmp(&stamp, &held.self->file, sizeof(stamp)) == 0)
-        journal_note(held.self, 'l', NULL, NULL); /* it adds to what is there */
-    else
-        journal_spoil(held.self);
-    if (ok) {
-        held.self->file = stamp;
-        held.self->cleared = false;
-    }
-    return PyBool_FromLong(answer(&held, ok));
-}
-
-/* The whole of a file, or NULL. */
-static char *
-read_file(const char *path, size_t *length)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    struct stat status;
-    char *content = NULL;
-    ssize_t got = 0;
-
-    *length = 0;
-    if (fd < 0)
-        return NULL;
-    if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode) &&
-        (content = malloc((size_t)status.st_size + 1)) != NULL)
-        while (*length < (size_t)status.st_size &&
-               (got = read(fd, content + *length, (size_t)status.st_size - *length)) >
-                   0)
-            *length += (size_t)got;
-    close(fd);
-    return content;
-}
+/* --- Configuration files ------------------------------------------------------ */
 
 static void
 put_back(const char *path, const char *content, size_t length)
@@ -1240,7 +1001,7 @@ save_whole(struct lxc_container *c, const char *path)
 {
     const char *file = path != NULL ? path : c->configfile;
     size_t old_length, is_length, should_length;
-    char *old = read_file(file, &old_length), *is, *should, memory[32];
+    char *old = config_read(file, &old_length), *is, *should, memory[32];
     const bool existed = access(file, F_OK) == 0;
     int fd;
     enum saved saved = c->save_config(c, path) ? SAVED : REFUSED;
@@ -1248,8 +1009,8 @@ save_whole(struct lxc_container *c, const char *path)
     if (saved == SAVED && (fd = memfd_create("config", MFD_CLOEXEC)) >= 0) {
         snprintf(memory, sizeof(memory), "/proc/self/fd/%d", fd);
         if (c->save_config(c, memory)) {
-            is = read_file(file, &is_length);
-            should = read_file(memory, &should_length);
+            is = config_read(file, &is_length);
+            should = config_read(memory, &should_length);
             /* What is no regular file, such as /dev/stdout, cannot be compared. */
             if (is != NULL && should != NULL &&
                 (is_length != should_length || memcmp(is, should, is_length) != 0)) {
@@ -1301,7 +1062,7 @@ Container_save_config(PyObject *self, PyObject *args, PyObject *kwargs)
                 texts.s != NULL ? texts.s : c->configfile);
     if (saved == SAVED && texts.s == NULL) {
         read_stamp(c->configfile, &held.self->file);
-        WITHOUT_GIL(journal_saved(held.self));
+        journal_reset(held.self);
         held.self->cleared = false;
     }
     return PyBool_FromLong(answer(&held, saved == SAVED));
@@ -1319,9 +1080,11 @@ Container_set_config_path(PyObject *self, PyObject *args, PyObject *kwargs)
     HELD held = hold(self, ALONE);
     if (held.c == NULL)
         return NULL;
+    if (held.c->lxc_conf != NULL)
+        journal_moved(held.self);
     if (!held.c->set_config_path(held.c, c_str(path)))
         Py_RETURN_FALSE;
-    journal_spoil(held.self);
+    read_stamp(held.c->configfile, &held.self->file);
     place_put(held.self->place);
     held.self->place = NULL;
     set_path(held.self, path);

@@ -25,7 +25,8 @@ class ContainerNetwork:
     Its attributes are the keys of lxc.net.INDEX with "_" for ".": network[0].link,
     network[0].ipv4_address.  Reading one gives what Container.get_config_item() gives,
     setting it is Container.set_config_item(), and del clears it.  An attribute that is
-    no key raises AttributeError.
+    no key raises AttributeError.  Setting the type begins anew: as in liblxc, the other
+    attributes are empty then, and which there are depends on the type.
     """
 
     container: Container
@@ -35,9 +36,13 @@ class ContainerNetwork:
     def __init__(self, container: Container, index: int) -> None:
         self.container = container
         self.index = index
+        self._read_keys()
+
+    def _read_keys(self) -> None:
+        """Which keys there are, which depends on the type."""
         self.props = {
             key.replace(".", "_"): key
-            for key in container.get_keys(f"lxc.net.{index}")
+            for key in self.container.get_keys(f"lxc.net.{self.index}")
             if key
         }
 
@@ -57,8 +62,10 @@ class ContainerNetwork:
     def __setattr__(self, attribute: str, value: Any) -> None:
         if attribute in OWN_ATTRIBUTES:
             object.__setattr__(self, attribute, value)
-        else:
-            self.container.set_config_item(self._key(attribute), value)
+            return
+        taken = self.container.set_config_item(self._key(attribute), value)
+        if taken and attribute == "type" and value:
+            self._read_keys()
 
     def __delattr__(self, attribute: str) -> None:
         if attribute in OWN_ATTRIBUTES:

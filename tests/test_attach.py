@@ -1197,6 +1197,24 @@ def test_attach_leaves_the_configuration(running: lxc.Container) -> None:
     assert file.read_text() == saved
 
 
+@pytest.mark.parametrize("way", ["command", "function"])
+def test_attach_leaves_what_is_not_saved(running: lxc.Container, way: str) -> None:
+    # liblxc sets both to what the running container has.
+    assert running.set_config_item("lxc.no_new_privs", "1")
+    assert running.set_config_item("lxc.seccomp.profile", "/no/such/profile")
+    assert running.set_config_item("lxc.environment", "UNSAVED=1")
+    for _ in range(2):
+        assert wait_status(running.attach(*WAYS[way])) == 0
+        assert running.get_config_item("lxc.no_new_privs") == "1"
+        assert running.get_config_item("lxc.seccomp.profile") == "/no/such/profile"
+    assert running.save_config()
+    lines = Path(running.config_file_name).read_text().splitlines()
+    assert [line for line in lines if "no_new_privs" in line or "seccomp" in line] == [
+        "lxc.no_new_privs = 1",
+        "lxc.seccomp.profile = /no/such/profile",
+    ]
+
+
 def test_unsaved_configuration_counts_for_attach(
     running: lxc.Container, tmp_path: Path
 ) -> None:

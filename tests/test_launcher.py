@@ -235,7 +235,23 @@ def include_and_clear(c: lxc.Container) -> None:
     c.clear_config_item("lxc.include")
 
 
+def moved_elsewhere(c: lxc.Container) -> None:
+    c.append_config_item("lxc.environment", "BEFORE=1")
+    path = c.get_config_path()
+    assert c.set_config_path(f"{path}/none")
+    c.append_config_item("lxc.environment", "AFTER=1")
+    assert c.set_config_path(path)
+
+
+def refused_file(c: lxc.Container) -> None:
+    path = Path(c.get_config_path(), c.name, "broken")
+    path.write_text("lxc.environment = TAKEN=1\nlxc.nonsense = 1\n")
+    assert not c.load_config(path)
+
+
 CHANGES = [
+    moved_elsewhere,
+    refused_file,
     clear_what_is_included_and_save,
     include_and_clear,
     again_and_again,
@@ -285,10 +301,23 @@ def test_what_the_handle_has_in_memory_counts_for_a_start(
     assert found[0] == found[1]
 
 
-def test_what_is_set_again_and_again_is_handed_on(running: lxc.Container) -> None:
-    again_and_again(running)
+@pytest.mark.parametrize(
+    "change",
+    [again_and_again, changed_by_others, load_another, many, refused, refused_file],
+)
+def test_what_the_handle_has_in_memory_counts_for_run(
+    make: Callable[..., lxc.Container], change: Callable[[lxc.Container], None]
+) -> None:
     # run() has no fork to fall back on.
-    assert running.run(["sh", "-c", "echo $A"], capture_output=True).stdout == b"2999\n"
+    container = make(start=True)
+    change(container)
+    own = "^(PATH|HOME|USER|LOGNAME|SHELL|TERM)="
+    script = f"env | grep -vE '{own}' | sort | tail -n 40; ulimit -n"
+    with heap(NEVER):
+        expected = shell(container, script, env_policy=lxc.LXC_ATTACH_CLEAR_ENV).out
+    for _ in range(2):
+        done = container.run(["sh", "-c", script], capture_output=True, text=True)
+        assert done.stdout == expected
 
 
 def test_a_container_that_was_never_saved_starts(

@@ -16,12 +16,13 @@ static const size_t texts[] = {
     offsetof(struct request, name),
     offsetof(struct request, lxcpath),
     offsetof(struct request, cwd),
+    offsetof(struct request, recipe.base),
     offsetof(struct request, attach.program),
     offsetof(struct request, attach.lsm_label),
     offsetof(struct request, attach.options.initial_cwd),
 };
 static const size_t lists[] = {
-    offsetof(struct request, journal),
+    offsetof(struct request, recipe.journal),
     offsetof(struct request, environment),
     offsetof(struct request, variables),
     offsetof(struct request, attach.argv),

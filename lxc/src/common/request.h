@@ -22,8 +22,7 @@ struct request {
     unsigned int size; /* of this struct: both sides must have been built together */
     enum what what;
     const char *name, *lxcpath;
-    struct stamp file; /* the configuration as the caller's handle read it */
-    char **journal;    /* what the handle did to it since: see journal_note() */
+    struct recipe recipe; /* of the caller's configuration */
     struct attach attach;
     struct start start;
     int log;            /* where liblxc's log goes; or -1 */

@@ -194,12 +194,24 @@ struct start {
 /* Say SAID_RETURNED on fd and end; in the foreground when the container has ended. */
 void start_and_tell(const struct start *start, int fd) __attribute__((noreturn));
 
-/* --- Configuration ------------------------------------------------------------ */
+/* --- Configuration (config.c) ------------------------------------------------- */
 
 /* liblxc's calls, but for a limit or sysctl that is there already: liblxc 4.0.6 frees
  * it when it is set again, and goes on using it.  So it is cleared first. */
 bool config_set(struct lxc_container *c, const char *key, const char *value);
 bool config_load(struct lxc_container *c, const char *path);
+
+/* An item as it reads, which is freed; NULL for one that is empty or not there. */
+char *config_get(struct lxc_container *c, const char *key);
+
+/* Load lines that are in no file. */
+bool config_load_text(struct lxc_container *c, const char *text);
+
+/* Whether reading a file cannot hang; one that is not there cannot. */
+bool config_is_readable(const char *path);
+
+/* The whole of a regular file, with a NUL after it, which is freed; or NULL. */
+char *config_read(const char *path, size_t *length);
 
 /* Enough of a file's status to tell whether it is still the one that was read. */
 struct stamp {
@@ -210,5 +222,26 @@ struct stamp {
 };
 
 void read_stamp(const char *file, struct stamp *stamp);
+
+/* What is done to a handle, for another to repeat: each note is one of these, and its
+ * words. */
+enum note {
+    NOTE_SET = 's',    /* key, value */
+    NOTE_CLEAR = 'c',  /* key */
+    NOTE_FORGET = 'f', /* the whole configuration */
+    NOTE_LOAD = 'l',   /* path, and what was in that file */
+};
+
+/* How to come by the configuration that a handle has: its file, if that is still the
+ * same, or what was in it, if that is known, and what was done since. */
+struct recipe {
+    struct stamp file;
+    const char *base;
+    char **journal; /* notes, and NULL; or NULL */
+};
+
+/* A handle with that configuration, or NULL where it cannot be had. */
+struct lxc_container *config_open(const char *name, const char *lxcpath,
+                                  const struct recipe *recipe);
 
 #endif

@@ -10,6 +10,8 @@
  *   attach.c    attach and attach_wait
  *   migrate.c   checkpoint, restore and migrate, which criu does
  *   mount.c     mount and umount
+ *   items.c     the items of a configuration, and the lines that are saved of them
+ *   journal.c   what was done to a configuration since its file was read
  *   features.c  what the liblxc at hand can do, and the calls that not every one has
  *   listing.c   the containers of an lxcpath
  *   reasons.c   why a call said no
@@ -137,11 +139,18 @@ void place_put(struct place *place);
 
 /* --- Container ---------------------------------------------------------------- */
 
-/* What was done to a handle since its file was read, for the launcher to repeat. */
+struct notes {
+    char **entries; /* see enum note; NULL at the end */
+    size_t n, room;
+};
+
+/* What was done to a handle since its file was read: see journal.c. */
 struct journal {
-    char **entries; /* as replay() in main.c takes them, NULL at the end */
-    size_t n, room, bytes;
-    bool spoilt; /* there was something that cannot be repeated */
+    struct notes notes;
+    char *base;  /* what the file said; NULL: not known, or nothing was changed */
+    char *fixed; /* the lines that clearing an item leaves; NULL: as above */
+    struct lxc_container *outline; /* see journal_outline() */
+    bool spoilt;                   /* there was something that cannot be repeated */
 };
 
 struct slot;
@@ -204,8 +213,43 @@ struct lxc_container *open_handle(Container *self);
 /* An object that is opened when it is first used; type is Container or below it. */
 PyObject *open_later(PyTypeObject *type, const char *name, PyObject *path);
 
+/* --- The journal (journal.c) -------------------------------------------------- */
+
 /* Whether the handle's configuration may differ from its file. */
 bool has_unsaved(const struct held *held);
+
+/* Whether another handle can be given the same configuration. */
+bool journal_is_exact(const struct held *held);
+
+/* A handle of our own like the one that is held, with what is not saved of it; GIL
+ * held. NULL where there is none, which may be with an exception. */
+struct lxc_container *open_like(const struct held *held);
+
+/* Note what was done to the configuration; CONFIG or ALONE is held. */
+void journal_note(Container *self, enum note what, const char *first,
+                  const char *second);
+void journal_moved(Container *self); /* the file is about to be another */
+void journal_spoil(Container *self);
+void journal_reset(Container *self); /* handle and file are the same again */
+
+/* Whether there are lines that stay when their item is cleared, and a handle that has
+ * nothing but them; NULL where there are none. */
+bool journal_has_fixed(Container *self);
+struct lxc_container *journal_outline(Container *self);
+void journal_new_outline(Container *self); /* it was used for something else */
+
+bool notes_add(struct notes *notes, const char *entry); /* false: out of memory */
+void notes_free(struct notes *notes);
+
+/* --- Items (items.c) ---------------------------------------------------------- */
+
+PyObject *Container__replace_config_item(PyObject *self, PyObject *const *args,
+                                         Py_ssize_t n);
+PyObject *Container_clear_config(PyObject *self, PyObject *ignored);
+PyObject *Container_clear_config_item(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *Container_load_config(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *Container_set_config_item(PyObject *self, PyObject *const *args, Py_ssize_t n,
+                                    PyObject *keywords);
 
 /* --- Versions (features.c) ---------------------------------------------------- */
 
@@ -283,6 +327,21 @@ c_str(PyObject *bytes)
     return bytes ? PyBytes_AsString(bytes) : NULL;
 }
 
+/* Text that need not be copied where it is ASCII, as nearly all keys and values are. */
+struct word {
+    const char *s; /* valid as long as the argument is there */
+    PyObject *bytes;
+};
+
+bool word_from(PyObject *arg, struct word *word);
+void drop_word(struct word *word);
+#define WORD __attribute__((cleanup(drop_word))) struct word
+
+/* Parse n arguments, all of them needed.  By position they are simply there; what is
+ * given in another way, or is missing, PyArg_ParseTupleAndKeywords() takes care of. */
+bool parse_fast(PyObject *const *args, Py_ssize_t given, PyObject *keywords,
+                const char *format, char **names, Py_ssize_t n, PyObject **parsed);
+
 /* Convert a sequence of text; `what` names it in errors.  NULL with an exception. */
 char **strings_from(PyObject *sequence, const char *what);
 
@@ -346,13 +405,6 @@ PyObject *Container_start(PyObject *self, PyObject *args, PyObject *kwargs);
 PyObject *Container_console(PyObject *self, PyObject *args, PyObject *kwargs);
 
 /* --- The launcher (spawn.c) --------------------------------------------------- */
-
-/* Note what is about to be done to the configuration: 's' set, 'c' clear an item, 'f'
- * forget all, 'l' load the file again; CONFIG or ALONE is held. */
-void journal_note(Container *self, char what, const char *key, const char *value);
-void journal_spoil(Container *self);
-void journal_reset(Container *self); /* handle and file are the same again */
-void journal_saved(Container *self); /* or should be: see there */
 
 /* Where the launcher is, which is beside the extension. */
 bool find_launcher(PyObject *module);

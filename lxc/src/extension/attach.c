@@ -573,17 +573,13 @@ survives_attach(struct held *held, struct call *call)
 static bool
 attach_here(struct held *held, struct call *call, struct program *program)
 {
-    struct lxc_container *own = NULL, *c = held->c;
+    struct lxc_container *own = open_like(held), *c = own != NULL ? own : held->c;
     struct descriptors before;
     sigset_t old;
     int known, result;
 
-    if (!has_unsaved(held)) {
-        own = open_handle(held->self);
-        if (own == NULL)
-            return false;
-        c = own;
-    }
+    if (own == NULL && PyErr_Occurred())
+        return false;
     WITHOUT_GIL(known = c->init_pidfd(c));
     if (!before_fork(call->kind == FUNCTION)) {
         if (known >= 0)

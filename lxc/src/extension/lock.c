@@ -374,7 +374,8 @@ make_ready(Container *self, int what)
     struct lxc_container *c = self->c;
     if (lacks_config(self, what)) {
         read_stamp(c->configfile, &self->file);
-        WITHOUT_GIL(if (c->is_defined(c)) c->load_config(c, NULL));
+        WITHOUT_GIL(if (c->is_defined(c) && config_is_readable(c->configfile))
+                        c->load_config(c, NULL));
         journal_reset(self);
         self->cleared = self->cleared && c->lxc_conf == NULL;
     }

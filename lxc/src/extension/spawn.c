@@ -4,9 +4,8 @@
  *
  * A fork copies the page tables of the whole process: some 46 us for each MiB, twice
  * for an attach.  A program that is spawned costs the same from any process.  It opens
- * the container anew, so it must be told what the handle's configuration is: the file
- * that was read, and the calls that were made since.  (What that file includes is taken
- * for unchanged: to look at each of those would cost more than most calls.)
+ * the container anew, so it must be told what the handle's configuration is: see
+ * journal.c.
  */
 #include "_lxc.h"
 
@@ -23,152 +22,6 @@
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x0010U
 #endif
-
-/* Nobody sets so many items by hand: who does has a file to write. */
-#define MOST_BYTES (64 * 1024)
-
-/* --- The journal -------------------------------------------------------------- */
-
-void
-journal_spoil(Container *self)
-{
-    self->unsaved = true;
-    self->journal.spoilt = true;
-}
-
-static void
-forget(struct journal *journal)
-{
-    for (size_t i = 0; i < journal->n; i++)
-        free(journal->entries[i]);
-    free(journal->entries);
-    *journal = (struct journal){0};
-}
-
-void
-journal_reset(Container *self)
-{
-    forget(&self->journal);
-    self->unsaved = false;
-}
-
-/* How many entries a note is. */
-static size_t
-length_of(const char *what)
-{
-    return *what == 's' ? 3 : *what == 'c' ? 2 : 1;
-}
-
-/* Whether an item reads the same in two handles. */
-static bool
-is_same(struct lxc_container *one, struct lxc_container *other, const char *key)
-{
-    const int length = one->get_config_item(one, key, NULL, 0);
-    char *values[2] = {NULL, NULL};
-    bool same = length == other->get_config_item(other, key, NULL, 0);
-
-    if (same && length > 0) {
-        values[0] = calloc(2, (size_t)length + 1);
-        values[1] = values[0] != NULL ? values[0] + length + 1 : NULL;
-        same = values[0] != NULL &&
-               one->get_config_item(one, key, values[0], length + 1) == length &&
-               other->get_config_item(other, key, values[1], length + 1) == length &&
-               strcmp(values[0], values[1]) == 0;
-    }
-    free(values[0]);
-    return same;
-}
-
-/* What the file includes and the handle has cleared is there again when it is read. */
-void
-journal_saved(Container *self)
-{
-    struct journal *journal = &self->journal;
-    struct lxc_container *fresh = NULL;
-    bool same = !journal->spoilt;
-
-    for (size_t i = 0; same && i < journal->n; i += length_of(journal->entries[i])) {
-        if (*journal->entries[i] != 'c')
-            continue;
-        if (fresh == NULL)
-            fresh = lxc_container_new(self->c->name, self->c->config_path);
-        same = fresh != NULL && is_same(self->c, fresh, journal->entries[i + 1]);
-    }
-    if (fresh != NULL)
-        lxc_container_put(fresh);
-    journal_reset(self);
-    self->journal.spoilt = !same;
-}
-
-static void
-add(struct journal *journal, const char *entry)
-{
-    if (journal->n + 1 >= journal->room) {
-        const size_t room = journal->room == 0 ? 8 : 2 * journal->room;
-        char **more = realloc(journal->entries, room * sizeof(*more));
-
-        if (more == NULL) {
-            journal->spoilt = true;
-            return;
-        }
-        journal->entries = more;
-        journal->room = room;
-    }
-    if ((journal->entries[journal->n] = strdup(entry)) == NULL) {
-        journal->spoilt = true;
-        return;
-    }
-    journal->entries[++journal->n] = NULL;
-    journal->bytes += strlen(entry) + sizeof(entry);
-    journal->spoilt = journal->spoilt || journal->bytes > MOST_BYTES;
-}
-
-/* What was set is cleared now: of a program that sets an item again and again only the
- * last time is left.  Not of networks, where one key depends on another. */
-static void
-forget_key(struct journal *journal, const char *key)
-{
-    size_t kept = 0;
-
-    /* Nor of files, whose items stay. */
-    if (strncmp(key, "lxc.net.", 8) == 0 || strcmp(key, "lxc.include") == 0)
-        return;
-    for (size_t i = 0; i < journal->n;) {
-        char **note = &journal->entries[i];
-        const size_t length = length_of(note[0]);
-        const bool gone = length > 1 && strcmp(note[1], key) == 0;
-
-        i += length;
-        for (size_t j = 0; j < length; j++) {
-            if (gone) {
-                journal->bytes -= strlen(note[j]) + sizeof(note[j]);
-                free(note[j]);
-            } else {
-                journal->entries[kept++] = note[j];
-            }
-        }
-    }
-    journal->n = kept;
-    if (journal->entries != NULL)
-        journal->entries[kept] = NULL;
-}
-
-void
-journal_note(Container *self, char what, const char *key, const char *value)
-{
-    self->unsaved = true;
-    if (what == 'f') /* nothing of what was before is left */
-        forget(&self->journal);
-    if (what == 'c' && !self->journal.spoilt)
-        forget_key(&self->journal, key);
-    if (self->journal.spoilt)
-        return;
-    add(&self->journal, (char[]){what, '\0'});
-    if (key != NULL)
-        add(&self->journal, key);
-    if (value != NULL)
-        add(&self->journal, value);
-}
 
 /* --- Where it is, and when it is worth while ---------------------------------- */
 
@@ -216,24 +69,13 @@ own_memory(void)
     return (resident - shared) * sysconf(_SC_PAGESIZE);
 }
 
-static bool
-is_exact(const struct held *held)
-{
-    struct stamp now;
-
-    if (program[0] == '\0' || held->self->journal.spoilt)
-        return false;
-    read_stamp(held->c->configfile, &now);
-    return memcmp(&now, &held->self->file, sizeof(now)) == 0;
-}
-
 /* In the process is quicker as long as that is small, and the only way where the
  * launcher cannot know the configuration: where the file is another by now, or where
  * more was done to the handle than can be repeated. */
 bool
 is_for_the_launcher(const struct held *held)
 {
-    return own_memory() >= worth_while && is_exact(held);
+    return program[0] != '\0' && own_memory() >= worth_while && journal_is_exact(held);
 }
 
 /* --- The request -------------------------------------------------------------- */
@@ -241,20 +83,19 @@ is_for_the_launcher(const struct held *held)
 /* liblxc fills the x in a MAC address of the file in at random: as the handle has it is
  * how it is to be. */
 static bool
-note_addresses(struct lxc_container *c, struct journal *journal)
+note_addresses(struct lxc_container *c, struct notes *notes)
 {
     char key[64], value[64];
     int left = c->get_config_item(c, "lxc.net", NULL, 0) > 0 ? 64 : 0;
 
     for (int i = 0; i < left; i++) {
         snprintf(key, sizeof(key), "lxc.net.%d.hwaddr", i);
-        if (c->get_config_item(c, key, value, sizeof(value)) <= 0)
-            continue;
-        add(journal, "s");
-        add(journal, key);
-        add(journal, value);
+        if (c->get_config_item(c, key, value, sizeof(value)) > 0 &&
+            !(notes_add(notes, (char[]){NOTE_SET, '\0'}) && notes_add(notes, key) &&
+              notes_add(notes, value)))
+            return false;
     }
-    return !journal->spoilt;
+    return true;
 }
 
 /* Pack what the launcher is to do and the configuration to do it with; -1 with an
@@ -262,26 +103,27 @@ note_addresses(struct lxc_container *c, struct journal *journal)
 static int
 pack_request(const struct held *held, struct request *request)
 {
-    struct journal all = {0};
+    const struct journal *journal = &held->self->journal;
+    struct notes all = {0};
+    bool ok = true;
     int fd = -1;
 
-    for (size_t i = 0; i < held->self->journal.n; i++)
-        add(&all, held->self->journal.entries[i]);
-    all.bytes = 0; /* what is added now is none of the caller's */
+    for (size_t i = 0; ok && i < journal->notes.n; i++)
+        ok = notes_add(&all, journal->notes.entries[i]);
     request->size = sizeof(*request);
     request->name = held->c->name;
     request->lxcpath = held->c->config_path;
-    request->file = held->self->file;
-    if (note_addresses(held->c, &all)) {
-        request->journal = all.entries;
+    request->recipe.file = held->self->file;
+    request->recipe.base = journal->base;
+    errno = ENOMEM;
+    if (ok && note_addresses(held->c, &all)) {
+        request->recipe.journal = all.entries;
         fd = request_pack(request);
-    } else {
-        errno = ENOMEM;
     }
     if (fd < 0)
         PyErr_SetFromErrno(PyExc_OSError);
-    forget(&all);
-    request->journal = NULL;
+    notes_free(&all);
+    request->recipe.journal = NULL;
     return fd;
 }
 
@@ -445,7 +287,7 @@ pack_run(const struct held *held, struct request *request)
             PyErr_SetFromErrno(PyExc_OSError);
         return fd;
     }
-    if (!is_exact(held)) {
+    if (!journal_is_exact(held)) {
         PyErr_SetString(PyExc_RuntimeError,
                         "what is not saved of its configuration cannot be handed on: "
                         "save_config() it, or use a new Container");

@@ -24,48 +24,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* --- The handle --------------------------------------------------------------- */
-
-/* The same calls as the caller's handle has seen: see journal_note(). */
-static void
-replay(struct lxc_container *c, char **journal)
-{
-    for (char **entry = journal; entry != NULL && *entry != NULL; entry++)
-        switch (**entry) {
-        case 's': /* set: key, value */
-            config_set(c, entry[1], entry[2]);
-            entry += 2;
-            break;
-        case 'c': /* clear one item: key */
-            c->clear_config_item(c, entry[1]);
-            entry++;
-            break;
-        case 'f': /* forget all */
-            c->clear_config(c);
-            break;
-        case 'l': /* load the file again */
-            config_load(c, NULL);
-            break;
-        }
-}
-
 /* A handle like the caller's, or NULL where its file is another by now. */
 static struct lxc_container *
 open_like(const struct request *request)
 {
-    struct lxc_container *c = lxc_container_new(request->name, request->lxcpath);
-    struct stamp now;
-
-    if (c == NULL)
-        return NULL;
     /* A handle that has nothing of its own runs with what the file is by now. */
-    if (request->what == DO_RUN && request->journal == NULL)
-        return c;
-    read_stamp(c->configfile, &now); /* after it was read: it may just have changed */
-    if (memcmp(&now, &request->file, sizeof(now)) != 0)
-        return NULL;
-    replay(c, request->journal);
-    return c;
+    if (request->what == DO_RUN && request->recipe.journal == NULL)
+        return lxc_container_new(request->name, request->lxcpath);
+    return config_open(request->name, request->lxcpath, &request->recipe);
 }
 
 /* --- Main --------------------------------------------------------------------- */
