@@ -588,8 +588,13 @@ class Container(_lxc.Container):
         "rbd": {"rbdname": "web", "rbdpool": "lxc", "rbduser": "admin"}}, where rbduser
         needs liblxc 6.0.6 (NotImplementedError).
 
-        Return whether it was made; a failure leaves what was there before.
-        The template runs in a child.  Wraps lxc_container.create.
+        Return whether it was made; a failure leaves what was there before, and
+        last_error has what the template said last.  Of several processes and threads
+        that create one container at a time one does; the others get False, and
+        AlreadyExists as last_error.  The template runs in a child; it keeps the
+        caller's terminal, where there is one, and may ask.  Its output goes to the
+        caller's stdout and stderr unless flags say LXC_CREATE_QUIET.
+        Wraps lxc_container.create.
         """
         from ._create import create
         from ._streams import flush
@@ -644,11 +649,14 @@ class Container(_lxc.Container):
         one.  config_path is by default this container's own lxcpath, newsize in bytes;
         hookargs are for clone hooks.  Wraps lxc_container.clone.
         """
-        from ._create import removed_if_left
+        from ._create import made_alone
 
         path = config_path or self.get_config_path()
-        with removed_if_left(path, newname):
-            ok = super().clone(
+        clone = super().clone
+        ok, heard = made_alone(
+            path,
+            newname,
+            lambda: clone(
                 newname,
                 path,
                 flags,
@@ -656,8 +664,9 @@ class Container(_lxc.Container):
                 bdevdata or None,
                 newsize,
                 hookargs,
-            )
-        if not self._note("clone", ok, inside(path, newname)):
+            ),
+        )
+        if not self._note("clone", ok, inside(path, newname), heard):
             return False
         return Container(newname, path, strict=self.strict)
 
@@ -666,8 +675,12 @@ class Container(_lxc.Container):
 
         This object keeps the old name.  Wraps lxc_container.rename.
         """
+        from ._create import made_alone
+
         path = self.get_config_path()
-        if not self._note("rename", super().rename(new_name), inside(path, new_name)):
+        rename = super().rename
+        ok, heard = made_alone(path, new_name, lambda: rename(new_name))
+        if not self._note("rename", ok, inside(path, new_name), heard):
             return False
         return Container(new_name, path, strict=self.strict)
 
@@ -691,10 +704,14 @@ class Container(_lxc.Container):
 
         Return whether that was done.  Wraps lxc_container.snapshot_restore.
         """
-        place = inside(self.get_config_path(), newname) if newname else None
-        return self._note(
-            "snapshot_restore", super().snapshot_restore(name, newname), place
-        )
+        from ._create import made_alone
+
+        restore = super().snapshot_restore
+        if not newname:
+            return self._note("snapshot_restore", restore(name, newname))
+        path = self.get_config_path()
+        ok, heard = made_alone(path, newname, lambda: restore(name, newname))
+        return self._note("snapshot_restore", ok, inside(path, newname), heard)
 
     def snapshot_destroy(self, name: Text) -> bool:
         """Remove a snapshot; return whether it was.

@@ -1,19 +1,24 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""create() that leaves what was there before when it fails, and clone() likewise.
+"""create(), alone and in place, which leaves what was there before when it fails.
 
-liblxc destroys a container whose template fails, with all that its directory held, and
-keeps the half-made configuration in the handle.
+Processes of this binding exclude each other by a lock; lxc-create and other programs
+over liblxc are seen by the marker that liblxc puts into the directory.  Whether there
+is a container already is asked of the disk: a handle may be older.  What liblxc itself
+would remove after a failure, see create.c.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import operator
 import os
 import re
 import shutil
+import struct
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import _lxc
@@ -22,7 +27,11 @@ if TYPE_CHECKING:
     from . import Container
     from .errors import Heard
 
-__all__ = ["create", "no_empty_directory", "removed_if_left"]
+__all__ = ["create", "made_alone", "no_empty_directory"]
+
+ATTEMPTS = 3
+TEMPLATES = "/usr/share/lxc/templates"  # of every distribution's liblxc
+LAST = 3  # lines of a template's output that are part of the reason
 
 # After a reason that needs no liblxc: see errors.find_error().
 NOTHING_HEARD = ("", False, False, 0.0)
@@ -46,21 +55,115 @@ def create(
     arguments = template_arguments(args)
     flags = operator.index(flags or 0)
     specs = storage_specs(bdev_specs, fssize)
+    if specs.get("dir"):
+        specs["dir"] = os.path.abspath(os.fsdecode(specs["dir"]))
     check_text(template, "template")
     check_text(bdevtype, "bdevtype")
-    if template is None:
-        return bool(raw.save_config()), None
-    check_template(template)
+    if template is not None:
+        check_template(template)
     if container.running:
         return False, None
-    if has_rootfs(container):
-        return False, ("it has a root filesystem already", "exists", *NOTHING_HEARD)
-    with undone_on_failure(container, raw) as attempt:
-        attempt.ok = (attempt.defined or raw.save_config()) and raw.create(
+    path = container.get_config_path()
+    if os.geteuid() != 0:
+        try:  # as lxc-create does
+            os.makedirs(path, 0o755, exist_ok=True)
+        except OSError as error:
+            why = "denied" if isinstance(error, PermissionError) else None
+            reason = f"{path} cannot be made: {error.strerror}"
+            return False, (reason, why, *NOTHING_HEARD)
+    with creating(path, container.name) as alone:
+        if not alone:
+            return False, taken("another thread or process is creating it")
+        if template is None:
+            return bool(raw.save_config()), None
+        return create_alone(container, raw, template, flags, arguments, bdevtype, specs)
+
+
+def taken(reason: str) -> Heard:
+    return (reason, "exists", *NOTHING_HEARD)
+
+
+def create_alone(
+    container: Container,
+    raw: Any,
+    template: Any,
+    flags: int,
+    arguments: tuple[Any, ...],
+    bdevtype: Any,
+    specs: dict[str, Any],
+) -> tuple[bool, Heard | None]:
+    """create() where no other one of this binding is at work on that container."""
+    directory = os.path.join(container.get_config_path(), container.name)
+    forget_removed(container, raw)
+    for _ in range(ATTEMPTS):
+        if reason := why_taken(container, directory):
+            return False, taken(reason)
+        if has_rootfs(container):
+            return False, taken("it has a root filesystem already")
+        before = Before(directory, specs.get("dir"))
+        ok, output, ours, robbed, failed = raw._create(
             template, flags, bdevtype or None, args=arguments, **specs
         )
         heard = _lxc._heard()
-    return bool(attempt.ok), heard
+        if ok and os.path.isdir(directory):
+            return True, heard
+        # An lxc-create that began a moment earlier destroys what it finds there when
+        # it fails: then once more.
+        if robbed or ok:
+            continue
+        if ours:
+            before.restore(container)
+        else:
+            before.remove_directory()
+            if reason := why_taken(container, directory):
+                return False, taken(reason)
+        if failed and heard[0] is None:
+            heard = with_words(container, template, output, heard)
+        elif heard[0] is None and (missing := find_missing(container, template)):
+            heard = (missing, None, *heard[2:])
+        return False, heard
+    return False, taken("another program creates and destroys it meanwhile")
+
+
+def find_missing(container: Container, template: Any) -> str | None:
+    """What liblxc's library alone does not bring along."""
+    default = _lxc.get_global_config_item("lxc.default_config")
+    if not os.path.exists(default) and not has_memory(container):
+        return f"there is no {default}: install the package lxc, which has it"
+    if not os.path.isabs(os.fsdecode(template)) and not os.path.isdir(TEMPLATES):
+        return f"there is no {TEMPLATES}: install the package lxc, and lxc-templates"
+    return None
+
+
+def has_memory(container: Container) -> bool:
+    try:
+        _lxc.Container.get_config_item(container, "lxc.uts.name")
+    except KeyError:
+        return False
+    return True
+
+
+WORDS = 20  # lines of a template's output that are kept as messages
+
+
+def with_words(
+    container: Container, template: Any, output: bytes, heard: Heard
+) -> Heard:
+    """What was heard, and what the template said last."""
+    lines = [line.rstrip() for line in os.fsdecode(output).split("\n")]
+    lines = [line for line in lines if line.strip()][-WORDS:]
+    name = os.path.basename(os.fsdecode(template))
+    own, why, text, shared, overlaps, since = heard
+    own = f"the template {name!r} failed"
+    if lines:
+        own += ": " + "; ".join(line.strip() for line in lines[-LAST:])
+    stamp = time.strftime("%Y%m%d%H%M%S.000", time.gmtime())
+    for line in lines:
+        text += (
+            f"lxc {container.name} {stamp} ERROR    template - {name}:template:0 - "
+            f"{line}\n"
+        )
+    return own, why, text, shared, overlaps, since
 
 
 # The fields of liblxc's struct bdev_specs; what has fields of its own is a mapping.
@@ -154,7 +257,7 @@ def check_template(template: Any) -> None:
         )
 
 
-def has_rootfs(container: Container) -> bool:
+def has_rootfs(container: _lxc.Container) -> bool:
     """Whether the container has a root filesystem already: liblxc would then fail, and
     destroy the container where it does not find that."""
     try:
@@ -163,97 +266,246 @@ def has_rootfs(container: Container) -> bool:
         return False
 
 
-class Attempt:
-    ok = False
-    defined = False
+# --- One at a time --------------------------------------------------------------------
+
+
+def lock_path(path: str, name: str) -> str:
+    """The file that processes of this binding lock to create a container: beside
+    liblxc's own, which the child of a create takes itself."""
+    if os.geteuid() == 0:
+        base = "/run"
+    else:
+        base = os.environ.get("XDG_RUNTIME_DIR") or os.path.expanduser(
+            "~/.cache/lxc/run"
+        )
+    return f"{base}/lxc/lock/{path}/.{name}.create"
 
 
 @contextlib.contextmanager
-def undone_on_failure(container: Container, raw: Any) -> Iterator[Attempt]:
-    """Put directory and configuration back unless the attempt succeeds."""
-    attempt = Attempt()
-    attempt.defined = container.defined
-    directory = os.path.join(container.get_config_path(), container.name)
-    with tempfile.TemporaryDirectory(prefix="lxc-create-") as scratch:
-        # What the handle had in memory; None where it had nothing.
-        memory = os.path.join(scratch, "config") if has_memory(container) else None
-        if memory and attempt.defined:
-            raw.save_config(memory)
-        with directory_aside(directory, attempt):
-            try:
-                if memory and not attempt.defined and raw.save_config():
-                    shutil.copyfile(container.config_file_name, memory)
-                yield attempt
-            finally:
-                if not attempt.ok:
-                    raw.clear_config()
-                    if memory and os.path.exists(memory):
-                        raw.load_config(memory)
+def creating(path: str, name: str) -> Iterator[bool]:
+    """Hold the lock; False where another thread or process has it.
 
-
-def has_memory(container: Container) -> bool:
+    The file stays: to remove it would let two in, one with the old file.
+    """
+    file = lock_path(path, name)
+    os.makedirs(os.path.dirname(file), exist_ok=True)
+    fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        container.get_config_item("lxc.uts.name")
-    except KeyError:
-        return False
-    return True
-
-
-@contextlib.contextmanager
-def directory_aside(directory: str, attempt: Attempt) -> Iterator[None]:
-    """Have the attempt work on a directory of its own, with the old configuration."""
-    if not os.path.isdir(directory):
         try:
-            yield
-        finally:
-            if not attempt.ok:
-                shutil.rmtree(directory, ignore_errors=True)
-        return
-    parent, name = os.path.split(directory)
-    aside = tempfile.mkdtemp(prefix=f".{name}.", dir=parent)
-    os.rename(directory, aside)
-    try:
-        copy_directory(aside, directory)
-        yield
-    finally:
-        if attempt.ok:
-            for entry in os.listdir(aside):
-                if not os.path.lexists(os.path.join(directory, entry)):
-                    os.rename(
-                        os.path.join(aside, entry), os.path.join(directory, entry)
-                    )
-            shutil.rmtree(aside, ignore_errors=True)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
         else:
-            shutil.rmtree(directory, ignore_errors=True)
-            os.rename(aside, directory)
+            yield True
+    finally:
+        os.close(fd)
 
 
-def copy_directory(source: str, target: str) -> None:
-    """The directory itself and its configuration, with mode and owner."""
-    status = os.stat(source)
-    os.mkdir(target)
-    os.chown(target, status.st_uid, status.st_gid)
-    os.chmod(target, status.st_mode & 0o7777)
-    config = os.path.join(source, "config")
-    if os.path.exists(config):
-        copy = os.path.join(target, "config")
-        shutil.copy2(config, copy)
-        status = os.stat(config)
-        os.chown(copy, status.st_uid, status.st_gid)
+def marker(directory: str) -> str:
+    """The file by which liblxc marks a container that is being created."""
+    return os.path.join(directory, "partial")
 
 
-@contextlib.contextmanager
-def removed_if_left(path: Any, name: Any) -> Iterator[None]:
-    """Remove the directory of a container that is new and not whole."""
-    directory = os.path.join(os.fsdecode(path), os.fsdecode(name))
-    before = os.path.lexists(directory)
-    yield
-    if not before and os.path.isdir(directory):
-        config = os.path.join(directory, "config")
-        if not os.path.exists(config) or os.path.exists(
-            os.path.join(directory, "partial")
-        ):
-            shutil.rmtree(directory, ignore_errors=True)
+def is_at_work(file: str) -> bool:
+    """Whether a process is there that has a marker locked, as it does from a moment
+    after it made it."""
+    for pause in (0, 0.05):
+        time.sleep(pause)
+        try:
+            fd = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # mode 0000: only root can tell
+        try:
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, WRITE_LOCK)
+        except OSError:
+            return True
+        finally:
+            os.close(fd)
+    return False
+
+
+# struct flock: a write lock of the whole file; l_pid has to be 0.
+WRITE_LOCK = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+
+
+def why_taken(container: Container, directory: str) -> str | None:
+    """Why there cannot be another container of that name, as the disk has it now."""
+    partial = marker(directory)
+    if os.path.lexists(partial):
+        if is_at_work(partial):
+            return "another program is creating it"
+        return (
+            f"a create of it was interrupted: destroy() what is there, or remove "
+            f"{partial}"
+        )
+    fresh = _lxc.Container(container.name, container.get_config_path())
+    if has_rootfs(fresh):
+        return "it has a root filesystem already"
+    return None
+
+
+def forget_removed(container: Container, raw: Any) -> None:
+    """Let a handle go of a container that another program has destroyed."""
+    if container.defined:
+        return
+    try:
+        root = _lxc.Container.get_config_item(container, "lxc.rootfs.path")
+    except KeyError:
+        return
+    directory = os.path.join(container.get_config_path(), container.name)
+    if f"{directory}/" in root and not os.path.isdir(directory):
+        raw.clear_config()
+
+
+# --- What a failure leaves ------------------------------------------------------------
+
+
+class Before:
+    """What was there before a create, and is to be there after one that failed."""
+
+    def __init__(self, directory: str, root: str | None) -> None:
+        self.directory = directory
+        self.config = os.path.join(directory, "config")
+        self.content = read(self.config)
+        self.names = names_in(directory)
+        # Where the root filesystem is to be, if not in the container's directory.
+        self.root = root
+        self.root_names = names_in(root) if root else None
+
+    def restore(self, container: Container) -> None:
+        """Remove what the create made, and nothing else.
+
+        liblxc had the container to itself, so that what is new is this call's; if
+        another one has it by now, that one made it.
+        """
+        partial = marker(self.directory)
+        if os.path.lexists(partial):
+            if is_at_work(partial):
+                return
+            os.unlink(partial)  # its process crashed
+        self.remove_storage(container)
+        if self.root is not None:
+            remove_new(container, self.root, self.root_names)
+        remove_new(container, self.directory, self.names, ("config",))
+        if self.content is None:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                os.unlink(self.config)
+        else:
+            os.makedirs(self.directory, exist_ok=True)
+            if read(self.config) != self.content:
+                with open(self.config, "wb") as file:
+                    file.write(self.content)
+        if self.names is None:
+            self.remove_directory()
+
+    def remove_directory(self) -> None:
+        """Where the create made it; it stays if somebody has put something there."""
+        if self.names is None:
+            with contextlib.suppress(OSError):
+                os.rmdir(self.directory)
+
+    def remove_storage(self, container: Container) -> None:
+        """A volume that the create made: nothing of it is in a directory."""
+        try:
+            fresh = _lxc.Container(container.name, container.get_config_path())
+            storage = fresh.get_config_item("lxc.rootfs.path")
+        except (KeyError, RuntimeError):
+            return
+        kind, _, where = storage.partition(":")
+        if where and kind not in ("dir", "loop", "overlay", "overlayfs", "btrfs"):
+            destroy_storage(container, storage)
+
+
+def read(file: str) -> bytes | None:
+    try:
+        with open(file, "rb") as opened:
+            return opened.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def names_in(directory: str) -> frozenset[str] | None:
+    """None: it is not there."""
+    try:
+        return frozenset(os.listdir(directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def remove_new(
+    container: Container,
+    directory: str,
+    names: frozenset[str] | None,
+    but: tuple[str, ...] = (),
+) -> None:
+    """Remove what was not in a directory before, and where that itself was not there,
+    all of it."""
+    for name in (names_in(directory) or frozenset()) - (names or frozenset()):
+        if name in but:
+            continue
+        path = os.path.join(directory, name)
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path, ignore_errors=True)
+            if os.path.isdir(path):
+                # Of other users' in the container's user namespace.
+                destroy_storage(container, f"dir:{path}")
+        else:
+            os.unlink(path)
+    if names is None and not but:
+        with contextlib.suppress(OSError):
+            os.rmdir(directory)
+
+
+def destroy_storage(container: Container, storage: str) -> None:
+    """Have liblxc destroy storage alone: as that of a container without anything else,
+    with the same user namespace."""
+    with tempfile.TemporaryDirectory(prefix="lxc-create-") as scratch:
+        other = _lxc.Container("storage", scratch)
+        with contextlib.suppress(KeyError):
+            idmap = _lxc.Container.get_config_item(container, "lxc.idmap")
+            for line in idmap.split("\n"):
+                other.set_config_item("lxc.idmap", line)
+        other.set_config_item("lxc.rootfs.path", storage)
+        if other.save_config():
+            other.destroy()
+
+
+# --- Other calls that make a container ------------------------------------------------
+
+
+def made_alone(
+    path: Any, name: Any, call: Callable[[], bool]
+) -> tuple[bool, Heard | None]:
+    """Have a call make a container of that name, as create() does; what liblxc leaves
+    of one that is not whole is removed."""
+    path, name = os.path.abspath(os.fsdecode(path)), os.fsdecode(name)
+    if not is_name(name):
+        return call(), None  # which says what is wrong with it
+    with creating(path, name) as alone:
+        if not alone:
+            return False, taken("another thread or process is creating it")
+        directory = os.path.join(path, name)
+        before = os.path.lexists(directory)
+        if call():
+            return True, None
+        heard = _lxc._heard()
+        if not before and os.path.isdir(directory):
+            remove_unfinished(directory)
+        return False, heard
+
+
+def is_name(name: str) -> bool:
+    return "/" not in name and name not in ("", ".", "..") and len(name) <= 200
+
+
+def remove_unfinished(directory: str) -> None:
+    partial = marker(directory)
+    if os.path.lexists(partial) and is_at_work(partial):
+        return  # of another program, which came meanwhile
+    if os.path.lexists(partial) or not os.path.exists(f"{directory}/config"):
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -24,7 +24,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/personality.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 /* --- Python's own ------------------------------------------------------------- */
@@ -1093,136 +1092,6 @@ Container_set_config_path(PyObject *self, PyObject *args, PyObject *kwargs)
 
 /* --- Life and death ----------------------------------------------------------- */
 
-struct create {
-    struct lxc_container *c;
-    const char *template, *bdevtype;
-    struct bdev_specs *specs;
-    int flags;
-    char **argv;
-};
-
-#define FULL_DISK (1 << 16) /* bytes: see is_full() in errors.py */
-
-/* When a child of liblxc's fails, such as a template, whether the disk is full: liblxc
- * makes room again before it returns. */
-static const char *lxcpath_of_create;
-static volatile sig_atomic_t disk_was_full;
-
-static void
-look_at_disk(int number, siginfo_t *ended, void *context)
-{
-    const int error = errno;
-    struct statfs disk;
-
-    (void)number;
-    (void)context;
-    if (ended->si_status != 0 && statfs(lxcpath_of_create, &disk) == 0)
-        disk_was_full = disk.f_bavail * (uint64_t)disk.f_bsize < FULL_DISK;
-    errno = error;
-}
-
-/* In a child: liblxc crashes where a template removes the configuration, and its umask
- * and ignored signals are nobody else's there. */
-static void
-create_now(void *argument, int fd)
-{
-    const struct create *create = argument;
-    struct lxc_container *c = create->c;
-
-    const struct sigaction action = {
-        .sa_sigaction = look_at_disk,
-        .sa_flags = SA_SIGINFO | SA_RESTART | SA_NOCLDSTOP,
-    };
-    bool ok;
-
-    default_signals();
-    lxcpath_of_create = c->config_path;
-    sigaction(SIGCHLD, &action, NULL);
-    ok = c->create(c, create->template, create->bdevtype, create->specs, create->flags,
-                   create->argv);
-    say(fd, SAID_RETURNED, ok, disk_was_full);
-    _exit(EXIT_SUCCESS);
-}
-
-static PyObject *
-Container_create(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"template", "flags",   "bdevtype", "fssize",  "args",
-                            "fstype",   "dir",     "zfsroot",  "vg",      "lv",
-                            "thinpool", "rbdname", "rbdpool",  "rbduser", NULL};
-    OWNED PyObject *template = NULL, *bdevtype = NULL;
-    OWNED PyObject *fstype = NULL, *dir = NULL, *zfsroot = NULL;
-    OWNED PyObject *vg = NULL, *lv = NULL, *thinpool = NULL;
-    OWNED PyObject *rbdname = NULL, *rbdpool = NULL, *rbduser = NULL;
-    PyObject *arguments = NULL;
-    STRINGS argv = NULL;
-    PADDED(struct bdev_specs, specs) padded;
-    unsigned long long fssize = 0;
-    struct child child;
-    struct message message = {0};
-    int flags = 0;
-    bool heard;
-
-    if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "|O&O&O&O&OO&O&O&O&O&O&O&O&O&:create", names, optional_text,
-            &template, optional_int, &flags, optional_text, &bdevtype, optional_size,
-            &fssize, &arguments, optional_text, &fstype, optional_text, &dir,
-            optional_text, &zfsroot, optional_text, &vg, optional_text, &lv,
-            optional_text, &thinpool, optional_text, &rbdname, optional_text, &rbdpool,
-            optional_text, &rbduser))
-        return NULL;
-    if (rbduser != NULL && !has_rbduser())
-        return NULL;
-    if (arguments != NULL && arguments != Py_None &&
-        (argv = strings_from(arguments, "args")) == NULL)
-        return NULL;
-    const char *t = c_str(template), *b = c_str(bdevtype);
-    if (t != NULL && (*t == '\0' || (*t != '/' && strchr(t, '/')))) {
-        PyErr_Format(
-            PyExc_ValueError,
-            "'%s' is no template: give a name such as busybox, or an absolute path", t);
-        return NULL;
-    }
-    HELD held = hold(self, ALONE | ADOPT);
-    if (held.c == NULL)
-        return NULL;
-    struct lxc_container *c = held.c;
-
-    memset(&padded, 0, sizeof(padded));
-    padded.specs = (struct bdev_specs){
-        .fstype = (char *)c_str(fstype),
-        .fssize = fssize,
-        .zfs.zfsroot = (char *)c_str(zfsroot),
-        .lvm.vg = (char *)c_str(vg),
-        .lvm.lv = (char *)c_str(lv),
-        .lvm.thinpool = (char *)c_str(thinpool),
-        .dir = (char *)c_str(dir),
-        .rbd.rbdname = (char *)c_str(rbdname),
-        .rbd.rbdpool = (char *)c_str(rbdpool),
-    };
-    set_rbduser(&padded.specs, (char *)c_str(rbduser));
-    char *none[] = {NULL};
-    char **values = argv != NULL ? argv : none;
-    struct create create = {c, t, b, &padded.specs, flags, values};
-    if (!child_fork(&child, create_now, &create, false))
-        return NULL;
-    heard = child_outlive(&child, &message);
-    child_reap(&child);
-    /* What the child made of its copy is on disk. */
-    c->clear_config(c);
-    read_stamp(c->configfile, &held.self->file);
-    WITHOUT_GIL(if (c->is_defined(c)) c->load_config(c, NULL));
-    journal_reset(held.self);
-    held.self->cleared = false;
-    if (PyErr_Occurred())
-        return NULL;
-    if (!heard)
-        because("the process that was to create it was killed");
-    else if (!message.value && message.extra)
-        because_of(DISK_FULL, "the disk of %s is full", c->config_path);
-    return PyBool_FromLong(heard && message.value);
-}
-
 struct clone {
     struct lxc_container *c;
     const char *newname, *lxcpath, *bdevtype, *bdevdata;
@@ -1934,6 +1803,14 @@ static PyMethodDef Container_methods[] = {
      METH_VARARGS | METH_KEYWORDS | METH_CLASS,
      "_list($type, /, active=True, defined=True, config_path=None)\n--\n\n"
      "Return the containers, as objects that are opened when they are first used."},
+    {"_create", (PyCFunction)(void (*)(void))Container__create,
+     METH_VARARGS | METH_KEYWORDS,
+     "_create($self, /, template=None, flags=0, bdevtype=None, fssize=0, args=None, "
+     "fstype=None, dir=None, zfsroot=None, vg=None, lv=None, thinpool=None, rbdname=None, "
+     "rbdpool=None, rbduser=None)\n--\n\n"
+     "Create it; return whether that was done, the end of what the template said, whether "
+     "liblxc had the container to itself, whether another program removed it meanwhile, and "
+     "whether the template failed."},
     {"_request", (PyCFunction)(void (*)(void))Container__request,
      METH_VARARGS | METH_KEYWORDS,
      "_request($self, /, argv, environment, variables, cwd, user, leash, tty, log)\n--\n\n"

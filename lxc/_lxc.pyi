@@ -244,6 +244,23 @@ class Container:
     def umount(self, target: _Path, mountflags: int | None = 0) -> bool: ...
     def unfreeze(self) -> bool: ...
     def wait(self, state: _Text, timeout: float | None = -1) -> bool: ...
+    def _create(
+        self,
+        template: _Path | None = None,
+        flags: int | None = 0,
+        bdevtype: _Text | None = None,
+        fssize: int | None = 0,
+        args: Sequence[_Text] | None = None,
+        fstype: _Text | None = None,
+        dir: _Path | None = None,
+        zfsroot: _Text | None = None,
+        vg: _Text | None = None,
+        lv: _Text | None = None,
+        thinpool: _Text | None = None,
+        rbdname: _Text | None = None,
+        rbdpool: _Text | None = None,
+        rbduser: _Text | None = None,
+    ) -> tuple[bool, bytes, bool, bool, bool]: ...
     def _request(
         self,
         argv: Sequence[_Text],

@@ -62,8 +62,9 @@ class Message(NamedTuple):
     """A line of liblxc's log.
 
     level is liblxc's name of it, such as "ERROR"; place "file.c:function:line" in
-    liblxc's source.  foreign: it has no name in it, and another call was being made
-    at the same time, so that it may be about that one.
+    liblxc's source; what a template printed has the category "template".  foreign: it
+    has no name in it, and another call was being made at the same time, so that it may
+    be about that one.
     """
 
     level: str

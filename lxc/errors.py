@@ -164,6 +164,7 @@ KINDS: dict[str | None, Kind] = {
     "not defined": NotDefined,
     "not running": NotRunning,
     "exists": AlreadyExists,
+    "denied": PermissionDenied,
     "frozen": Frozen,
     "timed out": TimedOut,
 }

@@ -8,6 +8,7 @@
  *   spawn.c     calls that are made by the launcher, and what it must know for that
  *   commands.c  what run() and popen() need of C, for process.py
  *   attach.c    attach and attach_wait
+ *   create.c    create
  *   migrate.c   checkpoint, restore and migrate, which criu does
  *   mount.c     mount and umount
  *   items.c     the items of a configuration, and the lines that are saved of them
@@ -344,6 +345,11 @@ bool parse_fast(PyObject *const *args, Py_ssize_t given, PyObject *keywords,
 
 /* Convert a sequence of text; `what` names it in errors.  NULL with an exception. */
 char **strings_from(PyObject *sequence, const char *what);
+
+/* --- Creation (create.c) ------------------------------------------------------ */
+
+PyObject *Container_create(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *Container__create(PyObject *self, PyObject *args, PyObject *kwargs);
 
 /* --- Lists and addresses (listing.c, addresses.c) ----------------------------- */
 

@@ -1,0 +1,428 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""create() beside other creators, and in directories that are not empty."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import create_bare, remove_cgroups
+from support import wait_until
+
+import lxc
+
+QUIET = lxc.LXC_CREATE_QUIET
+MS_BIND = 4096
+libc = ctypes.CDLL(None, use_errno=True)
+
+# Makes a root filesystem, as slowly as wanted, and sees that it is alone.
+TEMPLATE = """#!/bin/sh
+for argument; do
+    case $argument in
+    --path=*) path=${argument#*=} ;;
+    --rootfs=*) root=${argument#*=} ;;
+    *) last=$argument ;;
+    esac
+done
+mkdir -p "$root/etc"
+echo "$$" >"$root/etc/maker"
+case $last in
+fail) echo "out of luck" >&2; exit 3 ;;
+invalid) echo "lxc.nonsense = 1" >"$path/config" ;;
+hang) touch "$path/begun"; exec sleep 60 ;;
+[0-9]*) sleep "$last" ;;
+esac
+touch "$root/etc/whole"
+"""
+
+
+@pytest.fixture
+def template(tmp_path: Path) -> str:
+    path = tmp_path / "template"
+    path.write_text(TEMPLATE)
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.fixture
+def name(own_path: str, new_name: Callable[[], str]) -> Iterator[str]:
+    name = new_name()
+    yield name
+    shutil.rmtree(Path(own_path, name), ignore_errors=True)
+    remove_cgroups(name)
+
+
+def tree(directory: Path) -> dict[str, bytes | None]:
+    """All that is below a directory, with the content of files."""
+    return {
+        str(path.relative_to(directory)): path.read_bytes() if path.is_file() else None
+        for path in sorted(directory.rglob("*"))
+    }
+
+
+# --- Another creator ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("touched", [False, True])
+def test_a_handle_that_is_older_than_the_container_does_not_replace_it(
+    own_path: str, name: str, template: str, touched: bool
+) -> None:
+    mine, other = (lxc.Container(name, own_path) for _ in range(2))
+    if touched:  # it has a configuration of its own then
+        assert mine.set_config_item("lxc.uts.name", "mine")
+    assert other.create(template, QUIET)
+    before = tree(Path(own_path))
+    assert mine.create(template, QUIET) is False
+    assert isinstance(mine.last_error, lxc.AlreadyExists)
+    assert "root filesystem already" in str(mine.last_error)
+    assert tree(Path(own_path)) == before
+
+
+def test_a_handle_of_a_container_that_another_one_destroyed_creates_anew(
+    own_path: str, name: str, template: str
+) -> None:
+    mine = lxc.Container(name, own_path)
+    assert mine.create(template, QUIET)
+    assert lxc.Container(name, own_path).destroy()
+    assert mine.create(template, QUIET)
+    assert Path(own_path, name, "rootfs/etc/whole").exists()
+
+
+CREATOR = """
+import sys, time, lxc
+name, path, template, moment = sys.argv[1:]
+container = lxc.Container(name, path)
+print("open", flush=True)
+sys.stdin.readline()
+time.sleep(float(moment))
+made = container.create(template, lxc.LXC_CREATE_QUIET, ["0.05"])
+error = container.last_error
+print(made, type(error).__name__, error, flush=True)
+"""
+
+
+def creator(*arguments: str) -> subprocess.Popen[str]:
+    """A process with an open handle, which waits for its start."""
+    process = subprocess.Popen(
+        [sys.executable, "-Ic", CREATOR, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "open\n"
+    return process
+
+
+def let_go(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+@pytest.mark.parametrize("delay", [0, 0.002, 0.005, 0.02, 0.06])
+def test_of_two_processes_one_creates(
+    own_path: str, name: str, template: str, delay: float
+) -> None:
+    pair = [creator(name, own_path, template, str(x)) for x in (0, delay)]
+    for process in pair:
+        let_go(process)
+    said = sorted(process.communicate(timeout=30)[0] for process in pair)
+    assert said[1].startswith("True NoneType")
+    assert said[0].startswith("False AlreadyExists")
+    assert Path(own_path, name, "rootfs/etc/whole").exists()
+    assert not Path(own_path, name, "partial").exists()
+    assert lxc.Container(name, own_path).defined
+
+
+def test_of_many_threads_one_creates(own_path: str, name: str, template: str) -> None:
+    containers = [lxc.Container(name, own_path) for _ in range(6)]
+    containers.append(containers[0])  # and two of them with one object
+    results: list[bool] = []
+
+    def create(container: lxc.Container) -> None:
+        results.append(container.create(template, QUIET, ["0.05"]))
+
+    threads = [threading.Thread(target=create, args=(c,)) for c in containers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(results) == [False] * 6 + [True]
+    losers = [c.last_error for c in containers[1:-1] if c.last_error is not None]
+    assert len(losers) >= 4
+    assert all(isinstance(error, lxc.AlreadyExists) for error in losers)
+    assert Path(own_path, name, "rootfs/etc/whole").exists()
+
+
+@pytest.mark.parametrize("delay", [0, 0.003, 0.01, 0.03])
+def test_of_lxc_create_and_this_one_creates(
+    own_path: str, name: str, template: str, delay: float
+) -> None:
+    ours = creator(name, own_path, template, str(delay))
+    command = ["lxc-create", "-q", "-P", own_path, "-n", name, "-t", template]
+    theirs = subprocess.Popen(
+        [*command, "--", "0.05"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    let_go(ours)
+    said = ours.communicate(timeout=30)[0]
+    assert (said.startswith("True"), theirs.wait(30) == 0) in (
+        (True, False),
+        (False, True),
+    )
+    assert said.startswith(("True NoneType", "False AlreadyExists"))
+    assert Path(own_path, name, "rootfs/etc/whole").exists()
+
+
+def test_a_marker_that_nobody_holds_is_named(
+    own_path: str, name: str, template: str
+) -> None:
+    directory = Path(own_path, name)
+    directory.mkdir()
+    directory.joinpath("partial").touch(0o000)
+    container = lxc.Container(name, own_path)
+    assert container.create(template, QUIET) is False
+    assert isinstance(container.last_error, lxc.AlreadyExists)
+    assert str(directory / "partial") in str(container.last_error)
+    assert list(tree(directory)) == ["partial"]
+
+
+# --- What was there before ------------------------------------------------------------
+
+
+@pytest.fixture
+def inhabited(own_path: str, name: str) -> Path:
+    """A container's directory with files of its user's."""
+    directory = Path(own_path, name)
+    (directory / "notes").mkdir(parents=True)
+    (directory / "notes/keep").write_text("mine")
+    (directory / "README").write_text("mine, too")
+    return directory
+
+
+@pytest.mark.parametrize("word", ["fail", "invalid"])
+@pytest.mark.parametrize("defined", [False, True])
+def test_a_failure_leaves_what_the_directory_had(
+    inhabited: Path, template: str, word: str, defined: bool
+) -> None:
+    container = lxc.Container(inhabited.name, str(inhabited.parent))
+    if defined:
+        assert container.set_config_item("lxc.uts.name", "before")
+        assert container.save_config()
+    before = tree(inhabited)
+    assert container.create(template, QUIET, [word]) is False
+    assert tree(inhabited) == before
+    assert os.listdir(inhabited.parent) == [inhabited.name]
+    if defined:
+        assert container.get_config_item("lxc.uts.name") == "before"
+    assert container.create(template, QUIET)
+    assert {**tree(inhabited), **before}.keys() == tree(inhabited).keys()
+    assert (inhabited / "notes/keep").read_text() == "mine"
+
+
+def test_what_is_in_memory_stays_after_a_failure(
+    own_path: str, name: str, template: str
+) -> None:
+    container = lxc.Container(name, own_path)
+    assert container.set_config_item("lxc.uts.name", "unsaved")
+    assert container.create(template, QUIET, ["fail"]) is False
+    assert container.get_config_item("lxc.uts.name") == "unsaved"
+    assert os.listdir(own_path) == []
+    assert container.create(template, QUIET)
+    fresh = lxc.Container(name, own_path)
+    assert fresh.get_config_item("lxc.uts.name") == "unsaved"
+    assert "lxc.rootfs.managed" not in Path(own_path, name, "config").read_text()
+
+
+def test_a_directory_may_be_a_symlink(
+    tmp_path: Path, own_path: str, name: str, template: str
+) -> None:
+    real = tmp_path / "real"
+    real.mkdir()
+    (real / "mine").touch()
+    Path(own_path, name).symlink_to(real)
+    container = lxc.Container(name, own_path)
+    assert container.create(template, QUIET, ["fail"]) is False
+    assert list(tree(real)) == ["mine"]
+    assert container.create(template, QUIET)
+    assert (real / "rootfs/etc/whole").exists()
+    assert (real / "mine").exists()
+    assert Path(own_path, name).is_symlink()
+    assert os.listdir(own_path) == [name]
+
+
+def test_a_directory_may_be_a_mount_point(
+    tmp_path: Path, own_path: str, name: str, template: str
+) -> None:
+    directory, source = Path(own_path, name), tmp_path / "source"
+    directory.mkdir()
+    source.mkdir()
+    (source / "mine").touch()
+    paths = str(source).encode(), str(directory).encode()
+    assert libc.mount(*paths, None, MS_BIND, None) == 0
+    try:
+        container = lxc.Container(name, own_path)
+        assert container.create(template, QUIET, ["fail"]) is False
+        assert list(tree(source)) == ["mine"]
+        assert container.create(template, QUIET)
+        assert (source / "rootfs/etc/whole").exists()
+        assert (source / "mine").exists()
+        assert os.listdir(own_path) == [name]
+    finally:
+        assert libc.umount2(paths[1], 2) == 0
+
+
+@pytest.mark.parametrize("victim", ["caller", "all"])
+def test_sigkill_in_the_middle_leaves_files_where_they_were(
+    inhabited: Path, template: str, victim: str
+) -> None:
+    name, path = inhabited.name, str(inhabited.parent)
+    program = (
+        "import lxc, sys\n"
+        "lxc.Container(*sys.argv[1:3]).create(sys.argv[3], 1, ['hang'])"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-Ic", program, name, path, template], start_new_session=True
+    )
+    wait_until((inhabited / "begun").exists)
+    maker = int((inhabited / "rootfs/etc/maker").read_text())
+    creators = [process.pid, parent_of(maker), maker]
+    for pid in creators[: 1 if victim == "caller" else 3]:
+        os.kill(pid, signal.SIGKILL)
+    process.wait(10)
+    assert os.listdir(path) == [name]
+    assert (inhabited / "notes/keep").read_text() == "mine"
+    if victim == "caller":
+        os.kill(maker, signal.SIGKILL)
+        wait_until(lambda: not (inhabited / "partial").exists())
+        assert (inhabited / "notes/keep").read_text() == "mine"
+        assert (inhabited / "README").read_text() == "mine, too"
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+# --- Another directory for the root filesystem ----------------------------------------
+
+
+def test_a_failure_leaves_the_directory_that_was_to_be_the_root(
+    tmp_path: Path, own_path: str, name: str, template: str
+) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "mine").write_text("mine")
+    container = lxc.Container(name, own_path)
+    specs = {"dir": str(root)}
+    assert not container.create(template, QUIET, ["fail"], bdev_specs=specs)
+    assert tree(root) == {"mine": b"mine"}
+    assert os.listdir(own_path) == []
+    assert container.create(template, QUIET, bdev_specs=specs)
+    assert sorted(os.listdir(root)) == ["etc", "mine"]
+
+
+def test_a_directory_that_a_failed_create_made_is_gone(
+    tmp_path: Path, own_path: str, name: str, template: str
+) -> None:
+    container = lxc.Container(name, own_path)
+    specs = {"dir": str(tmp_path / "new")}
+    assert not container.create(template, QUIET, ["fail"], bdev_specs=specs)
+    assert not (tmp_path / "new").exists()
+    assert os.listdir(own_path) == []
+
+
+def test_a_relative_directory_is_made_absolute(
+    tmp_path: Path,
+    own_path: str,
+    name: str,
+    template: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there/root").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    container = lxc.Container(name, own_path)
+    assert container.create(template, QUIET, bdev_specs={"dir": "root"})
+    root = tmp_path / "here/root"
+    assert container.get_config_item("lxc.rootfs.path").endswith(str(root))
+    monkeypatch.chdir(tmp_path / "there")
+    assert container.destroy()
+    assert not root.exists()
+    assert (tmp_path / "there/root").exists()
+
+
+# --- What a template says -------------------------------------------------------------
+
+
+def noisy(tmp_path: Path, body: str) -> str:
+    path = tmp_path / "noisy"
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_the_words_of_a_template_are_the_reason(
+    tmp_path: Path, own_path: str, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    body = "echo first; echo second >&2; sleep 0.05; echo at last; exit 4"
+    container = lxc.Container(name, own_path)
+    assert container.create(noisy(tmp_path, body), QUIET) is False
+    error = container.last_error
+    assert error is not None
+    assert "the template 'noisy' failed: " in str(error)
+    assert str(error).endswith("at last")
+    texts = {m.text for m in error.messages if m.category == "template"}
+    assert texts == {"first", "second", "at last"}
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_a_template_says_goes_on_to_the_caller(
+    tmp_path: Path, own_path: str, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    body = "echo output; echo complaint >&2; cat; head -c 300000 /dev/zero; exit 1"
+    container = lxc.Container(name, own_path)
+    assert container.create(noisy(tmp_path, body)) is False
+    out, err = capfd.readouterr()
+    assert out == "output\n" + "\0" * 300000
+    assert err == "complaint\n"
+
+
+def test_a_process_that_a_template_leaves_is_not_waited_for(
+    tmp_path: Path, own_path: str, name: str
+) -> None:
+    pid = tmp_path / "pid"
+    body = f"sleep 60 & echo $! >{pid}; echo gone; exit 1"
+    container = lxc.Container(name, own_path)
+    begin = time.monotonic()
+    assert container.create(noisy(tmp_path, body), QUIET) is False
+    assert time.monotonic() - begin < 20
+    os.kill(int(pid.read_text()), signal.SIGKILL)
+    assert str(container.last_error).endswith("gone")
+
+
+@pytest.mark.parametrize("flags", [0, QUIET])
+def test_a_template_may_ask_at_a_terminal(
+    tmp_path: Path, own_path: str, name: str, flags: int
+) -> None:
+    template = noisy(tmp_path, f"test -t 0 && test -t 1 && touch {tmp_path}/asked")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        lxc.Container(name, own_path).create(template, flags)
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    os.close(terminal)
+    assert (tmp_path / "asked").exists() == (flags == 0)
+
+
+def test_create_bare_needs_no_template(own_path: str, name: str) -> None:
+    assert create_bare(name, own_path).defined
