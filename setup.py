@@ -24,11 +24,13 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import tempfile
 import time
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.sdist import sdist
+from setuptools.errors import CCompilerError
 
 try:
     from setuptools.command.bdist_wheel import bdist_wheel
@@ -63,8 +65,20 @@ def quotes_of(*rooms):
 
 
 HEADERS = sorted(header.as_posix() for header in pathlib.Path(ROOM).glob("*/*.h"))
-HOW_TO_INSTALL = (
-    "install {0} on Debian and Ubuntu, {1} on Fedora, or {2} on Alpine, and try again."
+
+
+def install(debian, fedora, alpine):
+    """What to do where something is missing."""
+    return (
+        f"install {debian} on Debian and Ubuntu, {fedora} on Fedora, or {alpine} on "
+        "Alpine, and try again."
+    )
+
+
+COMPILER = install("gcc and libc6-dev", "gcc", "gcc and musl-dev")
+LIBLXC = install("lxc-dev (in some releases liblxc-dev)", "lxc-devel", "lxc-dev")
+PYTHON_H = install(
+    "python{}.{}-dev".format(*sys.version_info), "python3-devel", "python3-dev"
 )
 
 
@@ -73,51 +87,104 @@ def switch(name):
     return os.environ.get(name, "0") not in ("", "0")
 
 
-def pkg_config(question):
-    """What pkg-config answers about liblxc, as a list; None if it says no."""
+# --- What is needed ------------------------------------------------------------------
+
+
+def ask_pkg_config(*question):
     command = shlex.split(os.environ.get("PKG_CONFIG") or "pkg-config")
     try:
-        done = subprocess.run(
-            [*command, question, "lxc >= " + OLDEST_LIBLXC],
-            capture_output=True,
-            text=True,
-            check=False,
+        return subprocess.run(
+            [*command, *question], capture_output=True, text=True, check=False
         )
     except OSError:
         sys.exit(
             f"python3-lxc is built with {command[0]}, which could not be run: "
-            + HOW_TO_INSTALL.format("pkg-config", "pkgconf-pkg-config", "pkgconf")
+            + install("pkg-config", "pkgconf-pkg-config", "pkgconf")
         )
-    return shlex.split(done.stdout) if done.returncode == 0 else None
 
 
-def liblxc_flags():
-    """The compiler's and the linker's flags, or the end of the build."""
-    cflags = pkg_config("--cflags")
-    libs = pkg_config("--libs")
-    if cflags is None or libs is None:
-        sys.exit(
-            f"python3-lxc needs the headers of liblxc {OLDEST_LIBLXC} or later, which "
-            "pkg-config does not know: "
-            + HOW_TO_INSTALL.format(
-                "lxc-dev (in some releases liblxc-dev)", "lxc-devel", "lxc-dev"
+def pkg_config(question):
+    """What pkg-config answers about liblxc, as a list; or the end of the build."""
+    done = ask_pkg_config(question, "lxc >= " + OLDEST_LIBLXC)
+    if done.returncode != 0:
+        sys.exit(why_no_liblxc())
+    return shlex.split(done.stdout)
+
+
+def why_no_liblxc():
+    needed = f"python3-lxc needs the headers of liblxc {OLDEST_LIBLXC} or later"
+    found = ask_pkg_config("--modversion", "lxc")
+    if found.returncode == 0:
+        return (
+            f"{needed}, and this machine has those of {found.stdout.strip()}, which is "
+            "too old: use a newer release, such as Debian 11, Ubuntu 22.04 or EPEL 9."
+        )
+    if "required by 'lxc'" in found.stderr:
+        return f"{needed}, of which pkg-config says: {found.stderr.strip()}"
+    return f"{needed}, which pkg-config does not know: {LIBLXC}"
+
+
+def why_not_built(compiler, cflags, libs):
+    """What is missing, where that made the build fail; None where it was another thing.
+
+    Tried afterwards, so that nothing here can make a build fail that would work.
+    """
+    program = compiler.compiler_so[0]
+    if shutil.which(program) is None:
+        return f"python3-lxc needs a C compiler, and there is no {program}: {COMPILER}"
+    read = [*compiler.compiler_so, "-fsyntax-only", *cflags]
+    read += [f"-I{directory}" for directory in compiler.include_dirs]
+    link, main = compiler.linker_exe, "int main(void) { return 0; }"
+    tries = (
+        (read, "#include <stdlib.h>", (), "the C library's headers", COMPILER),
+        (read, "#include <Python.h>", (), "Python.h", PYTHON_H),
+        (read, "#include <lxc/lxccontainer.h>", (), "liblxc's headers", LIBLXC),
+        (link, main, (), "a C library to link with", COMPILER),
+        (link, main, libs, "liblxc to link with", LIBLXC),
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        path, output = pathlib.Path(scratch, "try.c"), os.path.join(scratch, "tried")
+        for command, source, more, what, remedy in tries:
+            path.write_text(source + "\n")
+            done = subprocess.run(
+                [*command, str(path), "-o", output, *more],
+                capture_output=True,
+                check=False,
             )
-        )
-    return cflags, libs
+            if done.returncode != 0:
+                return f"python3-lxc needs {what}, not found by {program}: {remedy}"
+    return None
+
+
+# --- What is built --------------------------------------------------------------------
 
 
 class build_with_liblxc(build_ext):
     """Asks pkg-config only when something is compiled: an sdist needs no liblxc.
 
-    The launcher, a program, is built beside the extension and goes where that goes.
+    The launcher, a program, is built beside the extension and goes where that goes; so
+    it does in an editable install, which has the built files among the sources.
     """
 
-    def launcher_path(self):
-        directory = os.path.dirname(self.get_ext_fullpath("lxc._lxc"))
-        return os.path.join(directory, "launcher")
+    def launcher_path(self, *above):
+        """Where the launcher is, below the directory that is built in, or another."""
+        package = os.path.dirname(self.get_ext_filename("lxc._lxc"))
+        return os.path.join(*(above or (self.build_lib,)), package, "launcher")
 
     def get_outputs(self):
-        return [*super().get_outputs(), self.launcher_path()]
+        outputs = super().get_outputs()
+        # Those of an editable install are the keys of the mapping.
+        return outputs if self.inplace else [*outputs, self.launcher_path()]
+
+    def get_output_mapping(self):
+        mapping = super().get_output_mapping()
+        if self.inplace:
+            mapping[self.launcher_path()] = self.launcher_path(os.curdir)
+        return mapping
+
+    def copy_extensions_to_source(self):
+        super().copy_extensions_to_source()
+        self.copy_file(self.launcher_path(), self.launcher_path(os.curdir))
 
     def build_launcher(self, cflags, libs):
         path = self.launcher_path()
@@ -151,7 +218,7 @@ class build_with_liblxc(build_ext):
         os.chmod(path, 0o755)
 
     def build_extensions(self):
-        cflags, libs = liblxc_flags()
+        cflags, libs = pkg_config("--cflags"), pkg_config("--libs")
         for extension in self.extensions:
             # New lists, as the launcher is made with what is in these, too.
             extension.extra_compile_args = [
@@ -166,8 +233,15 @@ class build_with_liblxc(build_ext):
             for argument in self.compiler.linker_so
             if not argument.startswith("-Wl,-rpath")
         ]
-        super().build_extensions()
-        self.build_launcher(cflags, libs)
+        try:
+            super().build_extensions()
+            self.build_launcher(cflags, libs)
+        except CCompilerError:
+            # The compiler has spoken already; where something is missing, say what.
+            why = why_not_built(self.compiler, cflags, libs)
+            if why is None:
+                raise
+            sys.exit(why)
 
 
 class reproducible_sdist(sdist):

@@ -24,13 +24,11 @@ import time
 try:
     from . import _lxc, errors
 except ImportError as error:
-    if "liblxc.so.1" not in str(error):
+    from ._unusable import why_not_imported
+
+    if (why := why_not_imported(error)) is None:
         raise
-    raise ImportError(
-        "the lxc package needs the library liblxc.so.1, which is not on this machine: "
-        "install liblxc1 (Debian 12, Ubuntu 22.04), liblxc1t64 (Debian 13, Ubuntu "
-        "24.04), lxc-libs (Fedora, EPEL, Alpine)"
-    ) from error
+    raise ImportError(why, name=error.name, path=error.path) from error
 
 from ._lxc import (
     CLONE_NEWIPC,
