@@ -175,18 +175,23 @@ redirect(const int output[2])
     dup2(output[1], STDERR_FILENO);
 }
 
-/* Until liblxc has the container to itself.  Where the default configuration cannot be
- * loaded, liblxc is to say so. */
+/* Where the default configuration cannot be loaded, liblxc is to say so. */
+static bool
+has_configuration(struct lxc_container *c)
+{
+    if (c->lxc_conf != NULL ||
+        c->load_config(c, lxc_get_global_config_item("lxc.default_config")))
+        return true;
+    c->clear_config(c);
+    return false;
+}
+
+/* Until liblxc has the container to itself. */
 static void
 begin_unmanaged(struct lxc_container *c)
 {
     char managed[4] = "";
 
-    if (c->lxc_conf == NULL &&
-        !c->load_config(c, lxc_get_global_config_item("lxc.default_config"))) {
-        c->clear_config(c);
-        return;
-    }
     c->get_config_item(c, "lxc.rootfs.managed", managed, sizeof(managed));
     creating.theirs = managed[0] == '0';
     set_managed(false);
@@ -214,7 +219,14 @@ create_now(void *argument, int fd)
     creating.c = c;
     creating.report = fd;
     creating.keep = has_entries(directory) || has_entries(create->specs->dir);
-    begin_unmanaged(c);
+    /* All that liblxc does without a template is to save, and to destroy if it cannot.
+     */
+    if (create->template == NULL && has_configuration(c)) {
+        say(fd, SAID_RETURNED, c->save_config(c, NULL), 0);
+        _exit(EXIT_SUCCESS);
+    }
+    if (has_configuration(c))
+        begin_unmanaged(c);
     sigaction(SIGCHLD, &action, NULL);
     pthread_atfork(before_its_fork, NULL, in_its_child);
     ok = c->create(c, create->template, create->bdevtype, create->specs, create->flags,
