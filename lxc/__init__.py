@@ -171,6 +171,12 @@ __version__ = "8.0.0.dev0"
 version = _lxc.get_version()
 default_config_path = get_global_config_item("lxc.lxcpath")
 
+
+def __dir__() -> list[str]:
+    """What is public, for dir() and for completion; not the modules used here."""
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]
+
+
 # Programs written for python3-lxc import the extension by its old name.
 sys.modules.setdefault("_lxc", _lxc)
 
@@ -415,8 +421,9 @@ class Container(_lxc.Container):
 
         family is "inet", "inet6", socket.AF_INET or socket.AF_INET6, else ValueError.
         Wait for one for at most timeout seconds (fractions are fine; less than 0: for
-        ever), and return () if none came; the environment variable LXC_GETIP_TIMEOUT
-        takes the timeout's place.  Wraps lxc_container.get_ips.
+        ever), and return () if none came; last_error then says whether it ran all the
+        same.  The environment variable LXC_GETIP_TIMEOUT takes the timeout's place.
+        Wraps lxc_container.get_ips.
         """
         if family is not None and family not in FAMILIES:
             raise ValueError(
@@ -429,8 +436,14 @@ class Container(_lxc.Container):
         while True:
             ips = super().get_ips(*wanted)
             if ips or not (limit < 0 or time.monotonic() < deadline):
-                return ips
+                break
             time.sleep(POLL)
+        if limit > 0 and not ips:
+            # Not earlier: a container that reboots is stopped for a moment.
+            why = "timed out" if self.running else "not running"
+            text = f"it had no address in {limit:g} seconds"
+            self._failure("get_ips", heard=(text, why, "", False, False, 0.0))
+        return ips
 
     # --- Configuration ----------------------------------------------------------------
 

@@ -418,6 +418,15 @@ def test_the_version_of_the_binding_is_that_of_the_package() -> None:
     assert lxc.__version__ == installed
 
 
+def test_the_package_says_where_it_belongs() -> None:
+    try:
+        metadata = importlib.metadata.metadata("python3-lxc")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("the package is imported from a directory, not installed")
+    urls = dict(url.split(", ") for url in metadata.get_all("Project-URL") or ())
+    assert urls["Homepage"] == "https://linuxcontainers.org/lxc/"
+
+
 def test_the_default_lxcpath_is_the_one_in_the_global_configuration() -> None:
     assert lxc.default_config_path == lxc.get_global_config_item("lxc.lxcpath")
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -43,6 +44,16 @@ def imported() -> set[str]:
 
 def test_what_takes_long_to_import_comes_later(imported: set[str]) -> None:
     assert {name.partition(".")[0] for name in imported} & LATER == set()
+
+
+def test_dir_shows_what_is_public() -> None:
+    found = dir(lxc)
+    assert found == sorted({*found})
+    public = {name for name in found if not name.startswith("__")}
+    assert public == {*lxc.__all__}
+    assert all(hasattr(lxc, name) for name in found)
+    assert not any(isinstance(getattr(lxc, name), ModuleType) for name in public)
+    assert {"__all__", "__doc__", "__file__", "__version__"} <= {*found}
 
 
 def test_of_the_package_only_what_is_always_used_is_imported(
