@@ -533,7 +533,8 @@ class Container(_lxc.Container):
     def save_config(self, path: Path | None = None) -> bool:
         """Write the configuration to a file, by default the container's own.
 
-        Return whether that was done.  liblxc changes the process's umask meanwhile.
+        Return whether that was done; never waits for who reads a pipe.  liblxc changes
+        the process's umask meanwhile.
         Wraps lxc_container.save_config.
         """
         from ._create import no_empty_directory
@@ -1270,8 +1271,10 @@ class Container(_lxc.Container):
     ) -> None:
         """Mount a path of the host, source, onto a path of the running container.
 
-        target is made if it is not there.  filesystemtype, mountflags (MS_BIND is 4096)
-        and data are as in mount(2); source is None for what needs none, such as tmpfs.
+        target is made if it is not there.  What is there is refused, as liblxc would
+        replace it for good, unless it is a directory and source is one, too.
+        filesystemtype, mountflags (MS_BIND is 4096) and data are as in mount(2); source
+        is None for what needs none, such as tmpfs.
         Needs root, and a container that was started with lxc.mount.auto =
         shmounts:/some/directory, a mount of the host that is shared: see
         lxc.container.conf(5).  LXCError if it was not mounted.

@@ -991,7 +991,36 @@ put_back(const char *path, const char *content, size_t length)
         close(fd);
 }
 
-enum saved { REFUSED, SAVED, CUT_SHORT };
+enum saved { REFUSED, SAVED, CUT_SHORT, UNREAD };
+
+/* To a pipe or a device, as /dev/stdout can be: liblxc would wait for its reader. */
+static enum saved
+save_to_stream(struct lxc_container *c, const char *path)
+{
+    int memory = memfd_create("config", MFD_CLOEXEC), fd;
+    enum saved saved = REFUSED;
+    size_t left = 0;
+    ssize_t done = 0;
+    char file[32], *text = NULL, *rest;
+
+    if (memory < 0)
+        return REFUSED;
+    snprintf(file, sizeof(file), "/proc/self/fd/%d", memory);
+    if (c->save_config(c, file) && (text = config_read(file, &left)) != NULL) {
+        saved = UNREAD;
+        fd = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        for (rest = text; fd >= 0 && left > 0; rest += done, left -= (size_t)done)
+            if ((done = write(fd, rest, left)) <= 0)
+                break;
+        if (fd >= 0 && left == 0)
+            saved = SAVED;
+        if (fd >= 0)
+            close(fd);
+    }
+    free(text);
+    close(memory);
+    return saved;
+}
 
 /* liblxc does not notice a full disk: compare what the file holds with what it should,
  * and put the old one back. */
@@ -1000,17 +1029,22 @@ save_whole(struct lxc_container *c, const char *path)
 {
     const char *file = path != NULL ? path : c->configfile;
     size_t old_length, is_length, should_length;
-    char *old = config_read(file, &old_length), *is, *should, memory[32];
-    const bool existed = access(file, F_OK) == 0;
+    char *old, *is, *should, memory[32];
+    struct stat status;
+    const bool existed = stat(file, &status) == 0;
+    enum saved saved;
     int fd;
-    enum saved saved = c->save_config(c, path) ? SAVED : REFUSED;
+
+    if (existed && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode))
+        return save_to_stream(c, file);
+    old = config_read(file, &old_length);
+    saved = c->save_config(c, path) ? SAVED : REFUSED;
 
     if (saved == SAVED && (fd = memfd_create("config", MFD_CLOEXEC)) >= 0) {
         snprintf(memory, sizeof(memory), "/proc/self/fd/%d", fd);
         if (c->save_config(c, memory)) {
             is = config_read(file, &is_length);
             should = config_read(memory, &should_length);
-            /* What is no regular file, such as /dev/stdout, cannot be compared. */
             if (is != NULL && should != NULL &&
                 (is_length != should_length || memcmp(is, should, is_length) != 0)) {
                 saved = CUT_SHORT;
@@ -1058,6 +1092,9 @@ Container_save_config(PyObject *self, PyObject *args, PyObject *kwargs)
         return NULL;
     if (saved == CUT_SHORT)
         because("%s could not be written whole: is the disk full?",
+                texts.s != NULL ? texts.s : c->configfile);
+    if (saved == UNREAD)
+        because("%s is no regular file, and is not being read",
                 texts.s != NULL ? texts.s : c->configfile);
     if (saved == SAVED && texts.s == NULL) {
         read_stamp(c->configfile, &held.self->file);

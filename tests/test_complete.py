@@ -256,10 +256,78 @@ def test_mount_says_what_it_misses(
         "there is no /no/such"
     )
     assert failure(lambda: shared.mount("/etc", "/mnt", None, MS_BIND)) == (
-        "it has no lxc.mount.auto = shmounts:, which it must start with"
+        "it has no lxc.mount.auto = shmounts:/a/shared/mount, which it must start with"
     )
     assert failure(lambda: stopped.mount("/etc", "/mnt")) == "it is not running"
     assert failure(lambda: stopped.umount("/mnt")) == "it is not running"
+
+
+# What is at the target, and what is mounted there.
+AT_TARGET = {
+    "file on file": ("echo kept >/t", "/etc/passwd"),
+    "directory on file": ("echo kept >/t", "/etc"),
+    "type on file": ("echo kept >/t", None),
+    "file on directory": ("mkdir /t; echo kept >/t/f", "/etc/passwd"),
+    "file on an empty directory": ("mkdir -m 711 /t", "/etc/passwd"),
+    "directory on a link": ("mkdir /kept; ln -s kept /t", "/etc"),
+    "directory on a pipe": ("mkfifo /t", "/etc"),
+}
+
+
+@pytest.mark.parametrize("case", AT_TARGET)
+def test_mount_replaces_nothing(mountable: lxc.Container, case: str) -> None:
+    make, source = AT_TARGET[case]
+    look = "ls -ldn /t; ls -ln /t; cat /t/f /t || :"
+    if "pipe" in case:
+        look = "ls -ldn /t"
+    assert shell(mountable, f"cd /; {make}").status == 0
+    before = shell(mountable, look)
+    for path in ("/t", "t", "/etc/../t"):
+        kind, flags = ("tmpfs", 0) if source is None else (None, MS_BIND)
+        reason = failure(lambda: mountable.mount(source, path, kind, flags))  # noqa: B023
+        assert reason == (
+            f"there is something at {path}, which liblxc would replace: only a "
+            "directory can be mounted there, onto a directory"
+        )
+    assert shell(mountable, look) == before
+
+
+def test_mount_onto_a_directory_and_onto_nothing(mountable: lxc.Container) -> None:
+    assert (
+        shell(mountable, "mkdir -p /full/inner; echo kept >/full/inner/f").status == 0
+    )
+    mountable.mount("/etc", "/full", mountflags=MS_BIND)
+    assert shell(mountable, "cat /full/passwd").status == 0
+    mountable.umount("/full")
+    assert shell(mountable, "cat /full/inner/f").out == "kept\n"
+    mountable.mount("/etc/passwd", "/new/file", mountflags=MS_BIND)
+    assert shell(mountable, "grep -c root /new/file").status == 0
+    mountable.umount("/new/file")
+
+
+@pytest.mark.parametrize("where", ["set", "file", "include", "loaded"])
+def test_shmounts_without_a_path_is_refused(
+    stopped: lxc.Container, tmp_path: Path, where: str
+) -> None:
+    line = "lxc.mount.auto = proc:mixed shmounts:\n"
+    (tmp_path / "more.conf").write_text(line)
+    if where == "set":
+        assert stopped.append_config_item("lxc.mount.auto", "proc:mixed shmounts:")
+    elif where == "loaded":
+        assert stopped.load_config(tmp_path / "more.conf")
+    else:
+        with open(stopped.config_file_name, "a") as file:
+            file.write(line if where == "file" else f"lxc.include = {tmp_path}\n")
+        stopped = lxc.Container(stopped.name, stopped.get_config_path())
+    assert not stopped.start()
+    assert stopped.last_error is not None
+    assert stopped.last_error.reason == (
+        "lxc.mount.auto = shmounts: lacks a path, and would hang: use "
+        "shmounts:/a/shared/mount"
+    )
+    assert stopped.set_config_item("lxc.mount.auto", "proc:mixed")
+    if where != "include":
+        assert stopped.start()
 
 
 # --- seccomp --------------------------------------------------------------------------

@@ -478,6 +478,29 @@ def test_saving_where_no_directory_is_is_false(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_pipe_is_not_waited_for(container: lxc.Container, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reason = f"{pipe} is no regular file, and is not being read"
+    assert container.save_config(pipe) is False
+    assert container.last_error is not None
+    assert container.last_error.reason == reason
+    assert container.load_config(pipe) is False
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    assert container.save_config(pipe) is True
+    assert b"lxc.uts.name = c\n" in os.read(reader, 1000)
+    os.close(reader)
+    assert container.save_config("/dev/null") is True
+    assert container.load_config("/dev/null") is True
+
+
+def test_a_configuration_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "c").mkdir()
+    os.mkfifo(tmp_path / "c" / "config")
+    with pytest.raises(RuntimeError, match="its configuration is no regular file"):
+        lxc.Container("c", tmp_path)
+
+
 def test_set_config_path_moves_where_the_container_is_looked_for(
     container: lxc.Container, tmp_path: Path
 ) -> None:

@@ -239,6 +239,9 @@ bool journal_has_fixed(Container *self);
 struct lxc_container *journal_outline(Container *self);
 void journal_new_outline(Container *self); /* it was used for something else */
 
+/* Whether lxc.mount.auto has a "shmounts:" without a path, which hangs the start. */
+bool journal_has_bare_shmounts(Container *self);
+
 bool notes_add(struct notes *notes, const char *entry); /* false: out of memory */
 void notes_free(struct notes *notes);
 
@@ -430,6 +433,10 @@ PyObject *module__launcher(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *module__launcher_fd(PyObject *module, PyObject *ignored);
 
 /* --- For run() and popen() (commands.c) ---------------------------------------- */
+
+/* Find what is at a path beneath the root of a process, by flags such as O_NOFOLLOW: a
+ * descriptor with O_PATH, or -1 with errno. */
+int find_beneath(int pid, const char *path, int flags);
 
 PyObject *Container__request(PyObject *self, PyObject *args, PyObject *kwargs);
 PyObject *module__hear(PyObject *module, PyObject *args);

@@ -466,6 +466,11 @@ Container_start(PyObject *self, PyObject *args, PyObject *kwargs)
             because_it(NOT_DEFINED);
             Py_RETURN_FALSE;
         }
+        if (journal_has_bare_shmounts(held.self)) {
+            because("lxc.mount.auto = shmounts: lacks a path, and would hang: use "
+                    "shmounts:/a/shared/mount");
+            Py_RETURN_FALSE;
+        }
         /* Once more by a fork if its file was changed while the launcher read it, or if
          * that is of no use here. */
         if (!start_apart(&held, &start, &child, &launched))

@@ -47,17 +47,13 @@ walk(int root, const char *path)
     return fd;
 }
 
-/* Open a plain file beneath the root of a process.  What is at the path may be anything
- * that the container's root can think of: a symbolic link to a file of the host's, a
- * FIFO that blocks, a device that does something when it is opened.  -1 with errno. */
-static int
-open_beneath(int pid, const char *path)
+int
+find_beneath(int pid, const char *path, int flags)
 {
-    const uint64_t how[3] = {O_PATH | O_CLOEXEC, 0, IN_ROOT | NO_MAGIC_LINKS};
+    const uint64_t how[3] = {(uint64_t)(O_PATH | O_CLOEXEC | flags), 0,
+                             IN_ROOT | NO_MAGIC_LINKS};
     char proc[64];
-    struct stat status;
-    struct statfs system;
-    int root, found, fd = -1, error;
+    int root, found, error;
 
     snprintf(proc, sizeof(proc), "/proc/%d/root", pid);
     if ((root = open(proc, O_PATH | O_DIRECTORY | O_CLOEXEC)) < 0)
@@ -67,6 +63,21 @@ open_beneath(int pid, const char *path)
         found = walk(root, path);
     error = errno;
     close(root);
+    errno = error;
+    return found;
+}
+
+/* Open a plain file beneath the root of a process.  What is at the path may be anything
+ * that the container's root can think of: a symbolic link to a file of the host's, a
+ * FIFO that blocks, a device that does something when it is opened.  -1 with errno. */
+static int
+open_beneath(int pid, const char *path)
+{
+    char proc[64];
+    struct stat status;
+    struct statfs system;
+    int found = find_beneath(pid, path, 0), fd = -1, error = errno;
+
     if (found >= 0) {
         /* /proc/kmsg is one too, but reading is not all that it does: nor are others in
          * /proc and /sys, which have a size of 0 or are of a file system like theirs.

@@ -14,6 +14,8 @@
 #include "_lxc.h"
 
 #include <ctype.h>
+#include <dirent.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -349,4 +351,118 @@ open_like(const struct held *held)
         return NULL;
     WITHOUT_GIL(c = config_open(name, path, &recipe));
     return c;
+}
+
+/* --- lxc.mount.auto = shmounts: ----------------------------------------------- */
+
+#define BARE "shmounts:"
+
+static bool scan_path(const char *path, bool found, int depth);
+
+static bool
+has_bare(const char *value)
+{
+    for (;;) {
+        value += strspn(value, " \t");
+        const size_t length = strcspn(value, " \t");
+
+        if (length == 0)
+            return false;
+        if (length == strlen(BARE) && strncmp(value, BARE, length) == 0)
+            return true;
+        value += length;
+    }
+}
+
+static bool
+scan_item(const char *key, const char *value, bool found, int depth)
+{
+    if (strcmp(key, INCLUDE) == 0)
+        return scan_path(value, found, depth);
+    if (strcmp(key, "lxc.mount.auto") != 0)
+        return found;
+    return *value != '\0' && (found || has_bare(value));
+}
+
+static bool
+scan_line(char *line, bool found, int depth)
+{
+    char *equals = strchr(line, '='), *end;
+
+    if (equals == NULL)
+        return found;
+    for (end = equals; end > line && isspace((unsigned char)end[-1]);)
+        end--;
+    *end = '\0';
+    equals += 1 + strspn(equals + 1, " \t");
+    for (end = equals + strlen(equals);
+         end > equals && isspace((unsigned char)end[-1]);)
+        end--;
+    *end = '\0';
+    return scan_item(line + strspn(line, " \t"), equals, found, depth);
+}
+
+/* Whether it is so after these lines too. */
+static bool
+scan_text(const char *text, bool found, int depth)
+{
+    while (*text != '\0') {
+        const size_t length = strcspn(text, "\n");
+        char *line = strndup(text, length);
+
+        if (line != NULL)
+            found = scan_line(line, found, depth);
+        free(line);
+        text += length + (text[length] == '\n');
+    }
+    return found;
+}
+
+/* A file, or the files of a directory that are configurations. */
+static bool
+scan_path(const char *path, bool found, int depth)
+{
+    struct dirent *entry;
+    char *text, file[PATH_MAX];
+    size_t length;
+    DIR *directory;
+
+    if (depth > 8)
+        return found;
+    if ((directory = opendir(path)) == NULL) {
+        text = config_read(path, &length);
+        found = text != NULL ? scan_text(text, found, depth + 1) : found;
+        free(text);
+        return found;
+    }
+    while ((entry = readdir(directory)) != NULL) {
+        length = strlen(entry->d_name);
+        if (length > 5 && strcmp(entry->d_name + length - 5, ".conf") == 0 &&
+            snprintf(file, sizeof(file), "%s/%s", path, entry->d_name) <
+                (int)sizeof(file))
+            found = scan_path(file, found, depth + 1);
+    }
+    closedir(directory);
+    return found;
+}
+
+bool
+journal_has_bare_shmounts(Container *self)
+{
+    const struct notes *notes = &self->journal.notes;
+    bool found;
+
+    found = self->journal.base != NULL ? scan_text(self->journal.base, false, 0)
+                                       : scan_path(self->c->configfile, false, 0);
+    for (size_t i = 0; i < notes->n; i += length_of(notes->entries[i])) {
+        char **note = &notes->entries[i];
+
+        if (*note[0] == NOTE_SET)
+            found = scan_item(note[1], note[2], found, 0);
+        else if (*note[0] == NOTE_LOAD)
+            found = scan_text(note[2], found, 0);
+        else if (*note[0] == NOTE_FORGET || strcmp(note[1], "lxc.mount.auto") == 0)
+            found = false;
+    }
+    return found;
 }

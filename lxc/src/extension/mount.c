@@ -3,12 +3,15 @@
  * mount and umount: liblxc forks a child, which joins the container's namespaces.
  *
  * What it mounts goes through a directory that host and container share, which
- * lxc.mount.auto = shmounts: makes when the container starts.  The errno stays in the
- * child.
+ * lxc.mount.auto = shmounts:/a/shared/mount makes when the container starts.  The errno
+ * stays in the child.
  */
 #include "_lxc.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 struct mount {
     struct lxc_container *c;
@@ -39,23 +42,51 @@ umount_now(const void *argument)
     return c->umount(c, mount->target, mount->flags, NOTHING_MORE);
 }
 
+/* liblxc makes the target anew, of the kind that the source has: what is there would be
+ * emptied or removed, for good.  A directory under a directory stays. */
+static bool
+replaces(struct lxc_container *c, const struct mount *mount)
+{
+    struct stat source = {.st_mode = S_IFDIR}, target;
+    const int fd = find_beneath(c->init_pid(c), mount->target, O_NOFOLLOW);
+    bool found;
+
+    if (fd < 0)
+        return errno == ELOOP; /* a magic link of /proc */
+    found = fstat(fd, &target) == 0;
+    close(fd);
+    if (mount->source != NULL && *mount->source != '\0' &&
+        stat(mount->source, &source) < 0)
+        return false; /* liblxc will say so, before it touches the target */
+    return found && !(S_ISDIR(source.st_mode) && S_ISDIR(target.st_mode));
+}
+
 /* A failed umount is 1, not -1. */
 static PyObject *
 call_mount(PyObject *self, struct mount *mount, int (*call)(const void *))
 {
     int result = -1;
-    bool running = true;
+    bool running = true, refused = false;
 
     HELD held = hold(self, CONFIG | RELOAD | LISTEN);
     if (held.c == NULL)
         return NULL;
     struct lxc_container *c = mount->c = held.c;
+    if (call == mount_now)
+        WITHOUT_GIL(refused = replaces(c, mount));
+    if (refused) {
+        because("there is something at %s, which liblxc would replace: only "
+                "a directory can be mounted there, onto a directory",
+                mount->target);
+        Py_RETURN_FALSE;
+    }
     if (!call_apart(call, mount, &result))
         return NULL;
     if (!answer(&held, result == 0))
         WITHOUT_GIL(running = c->is_running(c));
     if (result == -EINVAL && running && call == mount_now)
-        because("it has no lxc.mount.auto = shmounts:, which it must start with");
+        because("it has no lxc.mount.auto = shmounts:/a/shared/mount, which it must "
+                "start with");
     return PyBool_FromLong(result == 0);
 }
 
