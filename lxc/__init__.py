@@ -941,31 +941,53 @@ class Container(_lxc.Container):
     def run(
         self,
         args: Command,
-        *,
-        input: Any = None,
+        bufsize: int = -1,
+        executable: Word | None = None,
         stdin: Any = None,
         stdout: Any = None,
         stderr: Any = None,
-        capture_output: bool = False,
-        text: bool | None = None,
-        encoding: str | None = None,
-        errors: str | None = None,
-        timeout: float | None = None,
-        check: bool = False,
+        preexec_fn: None = None,
+        close_fds: bool = True,
+        shell: bool = False,
         cwd: Word | None = None,
         env: Environment | None = None,
+        universal_newlines: bool | None = None,
+        startupinfo: None = None,
+        creationflags: int = 0,
+        restore_signals: bool = True,
+        start_new_session: bool = False,
+        pass_fds: Sequence[int] = (),
+        *,
+        input: Any = None,
+        capture_output: bool = False,
+        timeout: float | None = None,
+        check: bool = False,
         user: str | int | None = None,
         group: str | int | None = None,
         extra_groups: Sequence[str | int] | None = None,
+        encoding: str | None = None,
+        errors: str | None = None,
+        text: bool | None = None,
+        umask: int = -1,
+        pipesize: int = -1,
+        process_group: int | None = None,
         tty: bool = False,
-        pass_fds: Sequence[int] = (),
     ) -> subprocess.CompletedProcess[Any]:
         """Run a command in the container and wait for it, as subprocess.run() does.
 
-        args is a program and its arguments, or a program alone; no shell takes a str
-        apart.  input, stdin, stdout, stderr, capture_output, text, encoding, errors and
-        check are as in subprocess.  Return a subprocess.CompletedProcess, whose
-        returncode is the exit status, or minus the signal that ended the command.
+        Arguments, results and exceptions are those of subprocess, by position as well.
+        args is a program and its arguments, or a program alone: without shell nothing
+        takes a str apart.  With shell it is given to the container's /bin/sh.
+        executable is the program if that is not args[0], or another shell.  Return a
+        subprocess.CompletedProcess, whose returncode is the exit status, or minus the
+        signal that ended the command.
+
+        stdin, stdout and stderr are PIPE, DEVNULL, a descriptor or a file, stderr also
+        STDOUT; by default this process's.  input is given to stdin, capture_output
+        collects stdout and stderr, in bytes; text (or universal_newlines), encoding or
+        errors make all of it str.  bufsize and pipesize, in bytes, are of the pipes;
+        pipesize needs Python 3.10.  pass_fds are descriptors for the command.
+        With check, a status other than 0 raises CalledProcessError.
 
         cwd is a directory of the container, by default "/".  env is the whole
         environment.  Without it there is nothing of this process's: container=lxc, a
@@ -973,7 +995,13 @@ class Container(_lxc.Container):
         user, group and extra_groups are names or numbers of the container, read from
         its own /etc/passwd and /etc/group; by default root.  A user that is in there
         brings its group and supplementary groups, which extra_groups replaces.  A
-        number that is not needs group.  pass_fds are descriptors for the command.
+        number that is not needs group.  umask is by default this process's.
+
+        The command leads a session and a process group of its own in any case:
+        start_new_session and process_group=0 ask for what it has, and another
+        process_group is a PermissionError.  restore_signals is as in subprocess.
+        close_fds=False is a ValueError, unless pass_fds says what to keep; preexec_fn,
+        startupinfo and creationflags are ValueErrors too.
 
         With tty it has a terminal of its own in the container, with the size of the one
         that stdin, stdout or stderr is, or 24 lines of 80 columns.  If stdin is this
@@ -985,32 +1013,22 @@ class Container(_lxc.Container):
 
         FileNotFoundError and PermissionError for a program, FileNotFoundError and
         NotADirectoryError for a cwd, with that as filename; KeyError for an unknown
-        user or group; CalledProcessError with check; lxc.NotRunning and lxc.Frozen, or
-        another LXCError where it cannot be attached.  A container that is frozen while
-        this call attaches keeps it waiting.  Wraps lxc_container.attach.
+        user or group, OverflowError for a number that none has; lxc.NotRunning and
+        lxc.Frozen, or another LXCError where it cannot be attached.  A container that
+        is frozen while this call attaches keeps it waiting.
+
+        Wraps lxc_container.attach.
         """
+        given = locals()
+        from ._arguments import split
         from .process import run
 
+        streams, texts, options = split(given)
         return run(
             self,
             args,
-            {
-                "stdin": stdin,
-                "stdout": stdout,
-                "stderr": stderr,
-                "text": text,
-                "encoding": encoding,
-                "errors": errors,
-            },
-            {
-                "cwd": cwd,
-                "env": env,
-                "user": user,
-                "group": group,
-                "extra_groups": extra_groups,
-                "tty": tty,
-                "pass_fds": pass_fds,
-            },
+            {**streams, **texts},
+            options,
             input=input,
             capture_output=capture_output,
             timeout=timeout,
@@ -1020,21 +1038,33 @@ class Container(_lxc.Container):
     def popen(
         self,
         args: Command,
-        *,
         bufsize: int = -1,
+        executable: Word | None = None,
         stdin: Any = None,
         stdout: Any = None,
         stderr: Any = None,
-        text: bool | None = None,
-        encoding: str | None = None,
-        errors: str | None = None,
+        preexec_fn: None = None,
+        close_fds: bool = True,
+        shell: bool = False,
         cwd: Word | None = None,
         env: Environment | None = None,
+        universal_newlines: bool | None = None,
+        startupinfo: None = None,
+        creationflags: int = 0,
+        restore_signals: bool = True,
+        start_new_session: bool = False,
+        pass_fds: Sequence[int] = (),
+        *,
         user: str | int | None = None,
         group: str | int | None = None,
         extra_groups: Sequence[str | int] | None = None,
+        encoding: str | None = None,
+        errors: str | None = None,
+        text: bool | None = None,
+        umask: int = -1,
+        pipesize: int = -1,
+        process_group: int | None = None,
         tty: bool = False,
-        pass_fds: Sequence[int] = (),
     ) -> subprocess.Popen[Any]:
         """Begin a command in the container; return a subprocess.Popen.
 
@@ -1044,127 +1074,172 @@ class Container(_lxc.Container):
         it ends as the command does.  When this process dies the command goes on.
         A kill() with tty leaves a terminal raw.  Wraps lxc_container.attach.
         """
+        given = locals()
+        from ._arguments import split
         from .process import popen
 
-        return popen(
-            self,
-            args,
-            {
-                "bufsize": bufsize,
-                "stdin": stdin,
-                "stdout": stdout,
-                "stderr": stderr,
-                "text": text,
-                "encoding": encoding,
-                "errors": errors,
-            },
-            {
-                "cwd": cwd,
-                "env": env,
-                "user": user,
-                "group": group,
-                "extra_groups": extra_groups,
-                "tty": tty,
-                "pass_fds": pass_fds,
-            },
-        )
+        streams, texts, options = split(given)
+        return popen(self, args, {**streams, **texts}, options)
 
     async def run_async(
         self,
         args: Command,
-        *,
-        input: Any = None,
+        bufsize: int = -1,
+        executable: Word | None = None,
         stdin: Any = None,
         stdout: Any = None,
         stderr: Any = None,
-        capture_output: bool = False,
-        text: bool | None = None,
-        encoding: str | None = None,
-        errors: str | None = None,
-        timeout: float | None = None,
-        check: bool = False,
+        preexec_fn: None = None,
+        close_fds: bool = True,
+        shell: bool = False,
         cwd: Word | None = None,
         env: Environment | None = None,
+        universal_newlines: bool | None = None,
+        startupinfo: None = None,
+        creationflags: int = 0,
+        restore_signals: bool = True,
+        start_new_session: bool = False,
+        pass_fds: Sequence[int] = (),
+        *,
+        input: Any = None,
+        capture_output: bool = False,
+        timeout: float | None = None,
+        check: bool = False,
         user: str | int | None = None,
         group: str | int | None = None,
         extra_groups: Sequence[str | int] | None = None,
+        encoding: str | None = None,
+        errors: str | None = None,
+        text: bool | None = None,
+        umask: int = -1,
+        pipesize: int = -1,
+        process_group: int | None = None,
         tty: bool = False,
-        pass_fds: Sequence[int] = (),
     ) -> subprocess.CompletedProcess[Any]:
         """Run a command in the container as run() does, in asyncio.
 
-        Cancelling it does what a timeout does.  asyncio gives input through a socket:
-        from there busybox's cat splices, which can hold up who reads its output.
+        The arguments, results and exceptions are those of run(); bufsize means nothing
+        here.  Cancelling it does what a timeout does.  asyncio gives input through a
+        socket: from there busybox's cat splices, which can hold up who reads its
+        output.
         Wraps lxc_container.attach.
         """
+        given = locals()
+        from ._arguments import split
         from ._async import run
 
+        streams, texts, options = split(given)
         return await run(
             self,
             args,
-            {
-                "stdin": stdin,
-                "stdout": stdout,
-                "stderr": stderr,
-            },
-            {
-                "cwd": cwd,
-                "env": env,
-                "user": user,
-                "group": group,
-                "extra_groups": extra_groups,
-                "tty": tty,
-                "pass_fds": pass_fds,
-            },
+            streams,
+            options,
             input=input,
             capture_output=capture_output,
             timeout=timeout,
             check=check,
-            text=text,
-            encoding=encoding,
+            text=texts["text"],
+            encoding=texts["encoding"],
             errors=errors,
         )
 
     async def create_subprocess_exec(
         self,
+        program: Word,
         *args: Word,
         stdin: Any = None,
         stdout: Any = None,
         stderr: Any = None,
         limit: int = 1 << 16,
+        executable: Word | None = None,
+        preexec_fn: None = None,
+        close_fds: bool = True,
         cwd: Word | None = None,
         env: Environment | None = None,
+        startupinfo: None = None,
+        creationflags: int = 0,
+        restore_signals: bool = True,
+        start_new_session: bool = False,
+        pass_fds: Sequence[int] = (),
         user: str | int | None = None,
         group: str | int | None = None,
         extra_groups: Sequence[str | int] | None = None,
+        umask: int = -1,
+        pipesize: int = -1,
+        process_group: int | None = None,
         tty: bool = False,
-        pass_fds: Sequence[int] = (),
+        universal_newlines: bool = False,
+        shell: bool = False,
+        bufsize: int = 0,
+        encoding: None = None,
+        errors: None = None,
+        text: bool | None = None,
     ) -> asyncio.subprocess.Process:
         """Begin a command in the container; return an asyncio.subprocess.Process.
 
-        limit is of its streams, in bytes, as in asyncio; the other arguments, and the
-        process, are those of popen().  Wraps lxc_container.attach.
+        limit is of its streams, in bytes.  The other arguments, and the process, are
+        those of popen(), less what asyncio refuses: a ValueError says that its streams
+        are in bytes and without a buffer.  Wraps lxc_container.attach.
         """
-        from ._async import create_subprocess_exec
+        given = locals()
+        from ._arguments import as_asyncio, split
+        from ._async import create_subprocess
 
-        return await create_subprocess_exec(
-            self,
-            args,
-            {
-                "stdin": stdin,
-                "stdout": stdout,
-                "stderr": stderr,
-                "limit": limit,
-            },
-            {
-                "cwd": cwd,
-                "env": env,
-                "user": user,
-                "group": group,
-                "extra_groups": extra_groups,
-                "tty": tty,
-                "pass_fds": pass_fds,
-            },
+        as_asyncio(given, shell=False)
+        streams, _, options = split(given)
+        streams["limit"] = limit
+        return await create_subprocess(
+            self, "create_subprocess_exec", (program, *args), streams, options
+        )
+
+    async def create_subprocess_shell(
+        self,
+        cmd: Text,
+        stdin: Any = None,
+        stdout: Any = None,
+        stderr: Any = None,
+        limit: int = 1 << 16,
+        *,
+        executable: Word | None = None,
+        preexec_fn: None = None,
+        close_fds: bool = True,
+        cwd: Word | None = None,
+        env: Environment | None = None,
+        startupinfo: None = None,
+        creationflags: int = 0,
+        restore_signals: bool = True,
+        start_new_session: bool = False,
+        pass_fds: Sequence[int] = (),
+        user: str | int | None = None,
+        group: str | int | None = None,
+        extra_groups: Sequence[str | int] | None = None,
+        umask: int = -1,
+        pipesize: int = -1,
+        process_group: int | None = None,
+        tty: bool = False,
+        universal_newlines: bool = False,
+        shell: bool = True,
+        bufsize: int = 0,
+        encoding: None = None,
+        errors: None = None,
+        text: bool | None = None,
+    ) -> asyncio.subprocess.Process:
+        """Begin a command of the container's shell, /bin/sh, or of executable.
+
+        cmd is a str or bytes; all else is that of create_subprocess_exec().
+        Wraps lxc_container.attach.
+        """
+        given = locals()
+        from ._arguments import as_asyncio, split
+        from ._async import create_subprocess
+
+        if not isinstance(cmd, (str, bytes)):
+            raise ValueError("cmd must be a string")
+        as_asyncio(given, shell=True)
+        streams, _, options = split(given)
+        streams["limit"] = limit
+        return await create_subprocess(
+            self, "create_subprocess_shell", cmd, streams, options
         )
 
     def init_pidfd(self) -> int:

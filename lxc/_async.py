@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from . import Container
     from .process import Command
 
-__all__ = ["create_subprocess_exec", "run"]
+__all__ = ["create_subprocess", "run"]
 
 
 async def prepare(
@@ -106,15 +106,16 @@ async def abandon(process: asyncio.subprocess.Process) -> None:
         process._transport.close()  # type: ignore[attr-defined]
 
 
-async def create_subprocess_exec(
+async def create_subprocess(
     container: Container,
+    operation: str,
     args: Command,
     streams: dict[str, Any],
     options: dict[str, Any],
 ) -> asyncio.subprocess.Process:
-    """Container.create_subprocess_exec()."""
+    """Container.create_subprocess_exec() and create_subprocess_shell()."""
     flush()
-    with await prepare(container, "create_subprocess_exec", args, options) as launch:
+    with await prepare(container, operation, args, options) as launch:
         return await begin(launch, streams)
 
 
@@ -138,6 +139,8 @@ async def run(
     is_text = bool(text or encoding or errors)
     if is_text and input is not None:
         input = encode(input, encoding, errors)
+    elif input:
+        input = memoryview(input).cast("B")
     found = bytearray(), bytearray()
 
     async def all_of_it() -> asyncio.subprocess.Process:
@@ -164,8 +167,7 @@ async def run(
             raise subprocess.TimeoutExpired(
                 args,
                 timeout or 0,
-                bytes(found[0]) if streams["stdout"] == subprocess.PIPE else None,
-                bytes(found[1]) if streams["stderr"] == subprocess.PIPE else None,
+                *(bytes(data) or None for data in found),
             ) from None
     assert process.returncode is not None
     out, err = (
@@ -195,7 +197,9 @@ async def end_all(launch: Launch, process: asyncio.subprocess.Process) -> None:
         await asyncio.sleep(0.005)
 
 
-async def feed(stream: asyncio.StreamWriter | None, data: bytes | None) -> None:
+async def feed(
+    stream: asyncio.StreamWriter | None, data: bytes | memoryview | None
+) -> None:
     if stream is None:
         return
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):

@@ -1850,7 +1850,8 @@ static PyMethodDef Container_methods[] = {
      "whether the template failed."},
     {"_request", (PyCFunction)(void (*)(void))Container__request,
      METH_VARARGS | METH_KEYWORDS,
-     "_request($self, /, argv, environment, variables, cwd, user, leash, tty, log)\n--\n\n"
+     "_request($self, /, program, argv, environment, variables, cwd, user, umask, leash, "
+     "tty, log)\n--\n\n"
      "Return a descriptor of a request that tells the launcher to run a command."},
     {"_replace_config_item",
      (PyCFunction)(void (*)(void))Container__replace_config_item, METH_FASTCALL,

@@ -263,11 +263,13 @@ class Container:
     ) -> tuple[bool, bytes, bool, bool, bool]: ...
     def _request(
         self,
+        program: _Path,
         argv: Sequence[_Text],
         environment: Sequence[_Text] | None,
         variables: Sequence[_Text],
         cwd: _Path | None,
         user: tuple[int, int, list[int]] | None,
+        umask: int,
         leash: int,
         tty: bool,
         log: int,

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 from . import _lxc, errors
+from ._arguments import LARGEST_ID, variables, words
 from ._messages import Message, forward, is_error, parse, sentence
 from ._streams import flush
 from .errors import Frozen, LXCError, NotRunning, why_not_running
@@ -44,7 +45,6 @@ KEPT_FAMILIES = ("ASAN_", "LC_", "LD_", "LXC_", "UBSAN_", "XDG_")
 # --- Users and groups of the container ------------------------------------------------
 
 LARGEST_FILE = 16 << 20  # bytes, of passwd and of group
-LARGEST_ID = (1 << 32) - 2
 
 
 class Identity(NamedTuple):
@@ -121,7 +121,7 @@ class Accounts:
     def group(self, wanted: str | int) -> int:
         """A group's number."""
         if isinstance(wanted, int):
-            return checked(wanted, "group")
+            return wanted
         for fields in self.lines("etc/group"):
             if len(fields) >= 3 and fields[0] == os.fsencode(wanted):
                 with contextlib.suppress(ValueError):
@@ -145,25 +145,12 @@ def number(text: bytes) -> int:
     return int(text)
 
 
-def checked(value: int, what: str) -> int:
-    if not 0 <= value <= LARGEST_ID:
-        raise ValueError(f"{what}: {value} is no user or group number")
-    return value
-
-
 def find_identity(
     accounts: Accounts,
     user: str | int | None,
     group: str | int | None,
     extra_groups: Sequence[str | int] | None,
 ) -> Identity:
-    for what, value in (("user", user), ("group", group)):
-        if not isinstance(value, (str, int, type(None))):
-            raise TypeError(f"{what} is a name or a number, not {value!r}")
-    if isinstance(extra_groups, (str, bytes)):
-        raise TypeError("extra_groups is a list of names and numbers")
-    if isinstance(user, int):
-        checked(user, "user")
     try:
         account = accounts.user(0 if user is None else user)
     except LXCError:
@@ -196,24 +183,6 @@ def find_identity(
 # --- What the launcher is given -------------------------------------------------------
 
 
-def words(args: Command) -> list[Word]:
-    """A single word is a program without arguments: no shell takes it apart."""
-    found = [args] if isinstance(args, (str, bytes, os.PathLike)) else list(args)
-    if not found:
-        raise ValueError("args is empty: its first item is the program")
-    return found
-
-
-def variables(env: Environment) -> list[bytes]:
-    found = []
-    for key, value in env.items():
-        name = os.fsencode(key)
-        if not name or b"=" in name:
-            raise ValueError(f"illegal environment variable name: {key!r}")
-        found.append(name + b"=" + os.fsencode(value))
-    return found
-
-
 def launcher_environment() -> dict[str, str]:
     return {
         name: value
@@ -244,11 +213,14 @@ class Launch:
         operation: str,
         args: Command,
         *,
+        executable: Word | None = None,
+        shell: bool = False,
         cwd: Word | None = None,
         env: Environment | None = None,
         user: str | int | None = None,
         group: str | int | None = None,
         extra_groups: Sequence[str | int] | None = None,
+        umask: int = -1,
         tty: bool = False,
         pass_fds: Sequence[int] = (),
         leash: bool = False,
@@ -259,8 +231,8 @@ class Launch:
         self.leash = self.log = -1
         self._open: list[int] = []
         self._theirs: list[int] = []
-        given = words(args)
-        self.program = given[0]
+        self.program, given = words(args, shell, executable)
+        program = os.fsencode(self.program)
         argv = [os.fsencode(word) for word in given]
         environment = None if env is None else variables(env)
         where = _lxc._launcher()
@@ -283,11 +255,13 @@ class Launch:
             self._connect(leash)
             self._theirs.append(
                 container._request(
+                    program,
                     argv,
                     environment,
                     added,
                     None if cwd is None else os.fsencode(cwd),
                     identity.ids,
+                    umask,
                     self._theirs[1] if leash else -1,
                     tty,
                     self.log,
@@ -361,7 +335,8 @@ class Launch:
             return
         if what in ("exec", "cwd", "user", "fork"):
             filename = {"exec": self.program, "cwd": self.cwd}.get(what)
-            raise OSError(value, os.strerror(value), *([filename] if filename else []))
+            named = () if filename is None else (filename,)
+            raise OSError(value, os.strerror(value), *named)
         if what == "terminal":
             reason = f"it has no terminal to give: {os.strerror(value)}"
             if value == errno.ENOSPC:

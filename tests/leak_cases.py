@@ -155,6 +155,10 @@ EVERYTHING: dict[str, Any] = {
     "user": "root",
     "group": 0,
     "extra_groups": ["root", 5],
+    "umask": 0o27,
+    "start_new_session": True,
+    "process_group": 0,
+    "close_fds": True,
 }
 
 
@@ -195,6 +199,13 @@ def run_bad(name: str) -> tuple[Call, ...]:
         {"group": "no-such"},
         {"extra_groups": [1 << 32]},
         {"extra_groups": range(5000)},
+        {"preexec_fn": print},
+        {"close_fds": False},
+        {"process_group": 1},
+        {"umask": "x"},
+        {"pipesize": "x"},
+        {"executable": 5},
+        {"bufsize": "x"},
         {"nonsense": 1},
     ]
 
@@ -202,7 +213,9 @@ def run_bad(name: str) -> tuple[Call, ...]:
         made = getattr(w.running, name)(*args, **given)
         return asyncio.run(made) if asyncio.iscoroutine(made) else made
 
-    command = ("true",) if name == "create_subprocess_exec" else (["true"],)
+    command: tuple[Any, ...] = (["true"],)
+    if name.startswith("create_"):
+        command = ("true",)
     calls: list[Call] = [(lambda w, o=o: call(w, *command, **o)) for o in options]
     calls.append(lambda w: call(w, *(5, 6) if len(command[0]) > 1 else ([5],)))
     return tuple(calls)
@@ -254,6 +267,20 @@ async def create_subprocess_good(w: World) -> None:
         "dd", stdin=-1, stdout=-1, stderr=-3, **EVERYTHING
     )
     assert (await begun.communicate(b"x"))[0] == b"x"
+
+
+async def create_shell_good(w: World) -> None:
+    begun = await w.running.create_subprocess_shell(
+        "dd", stdin=-1, stdout=-1, stderr=-3, **EVERYTHING
+    )
+    assert (await begun.communicate(b"x"))[0] == b"x"
+
+
+async def create_shell_fails(w: World) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        await w.running.create_subprocess_shell("true", executable="no-such")
+    with contextlib.suppress(lxc.NotRunning):
+        await w.stopped.create_subprocess_shell("true")
 
 
 async def create_subprocess_fails(w: World) -> None:
@@ -692,6 +719,13 @@ CASES: dict[str, Case] = {
         in_loop(create_subprocess_good),
         in_loop(create_subprocess_fails),
         run_bad("create_subprocess_exec"),
+        times=40,
+        allowed=ASYNCIO,
+    ),
+    "create_subprocess_shell": Case(
+        in_loop(create_shell_good),
+        in_loop(create_shell_fails),
+        run_bad("create_subprocess_shell"),
         times=40,
         allowed=ASYNCIO,
     ),

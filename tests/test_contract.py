@@ -89,21 +89,31 @@ METHODS = {
     "wait": "state, timeout=",
 }
 
-COMMAND = "cwd=, env=, user=, group=, extra_groups=, tty=, pass_fds="
-RUN = (
-    "args, input=, stdin=, stdout=, stderr=, capture_output=, text=, encoding=, "
-    f"errors=, timeout=, check=, {COMMAND}"
+# In the order of subprocess.Popen, which takes them by position too.
+BY_POSITION = (
+    "args, bufsize=, executable=, stdin=, stdout=, stderr=, preexec_fn=, close_fds=, "
+    "shell=, cwd=, env=, universal_newlines=, startupinfo=, creationflags=, "
+    "restore_signals=, start_new_session=, pass_fds="
+)
+BY_NAME = (
+    "user=, group=, extra_groups=, encoding=, errors=, text=, umask=, pipesize=, "
+    "process_group=, tty="
+)
+RUN = f"{BY_POSITION}, input=, capture_output=, timeout=, check=, {BY_NAME}"
+CREATE = (
+    "stdin=, stdout=, stderr=, limit=, executable=, preexec_fn=, close_fds=, cwd=, "
+    "env=, startupinfo=, creationflags=, restore_signals=, start_new_session=, "
+    "pass_fds=, user=, group=, extra_groups=, umask=, pipesize=, process_group=, tty=, "
+    "universal_newlines=, shell=, bufsize=, encoding=, errors=, text="
 )
 
 PUBLIC_METHODS = {
     **METHODS,
     "run": RUN,
     "run_async": RUN,
-    "popen": (
-        "args, bufsize=, stdin=, stdout=, stderr=, text=, encoding=, errors=, "
-        f"{COMMAND}"
-    ),
-    "create_subprocess_exec": f"args, stdin=, stdout=, stderr=, limit=, {COMMAND}",
+    "popen": f"{BY_POSITION}, {BY_NAME}",
+    "create_subprocess_exec": f"program, args, {CREATE}",
+    "create_subprocess_shell": f"cmd, {CREATE}",
     "add_device_net": "name, destname=",
     "append_config_item": "key, value",
     "create": "template=, flags=, args=, bdevtype=, fssize=, bdev_specs=",

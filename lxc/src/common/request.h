@@ -32,6 +32,7 @@ struct request {
     /* Of DO_RUN only: */
     struct user user;
     const char *cwd;
+    int umask;          /* less than 0: as it is */
     char **environment; /* the whole of it; NULL: what liblxc makes */
     char **variables;   /* to add to that, unless they are there */
     int leash;          /* says when all that was run is to end; or -1 */

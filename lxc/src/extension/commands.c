@@ -194,9 +194,10 @@ convert_user(PyObject *given, struct user *user)
 PyObject *
 Container__request(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"argv",  "environment", "variables", "cwd", "user",
-                            "leash", "tty",         "log",       NULL};
-    OWNED PyObject *cwd = NULL;
+    static char *names[] = {"program", "argv", "environment", "variables",
+                            "cwd",     "user", "umask",       "leash",
+                            "tty",     "log",  NULL};
+    OWNED PyObject *program = NULL, *cwd = NULL;
     PyObject *argv, *environment, *variables, *user;
     STRINGS arguments = NULL;
     STRINGS whole = NULL;
@@ -205,9 +206,10 @@ Container__request(PyObject *self, PyObject *args, PyObject *kwargs)
     struct request request = {.what = DO_RUN, .attach = {.late_stdin = -1}};
     int leash, tty, log, fd;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO&Oipi:_request", names, &argv,
-                                     &environment, &variables, optional_text, &cwd,
-                                     &user, &leash, &tty, &log) ||
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&OOOO&Oiipi:_request", names, text,
+                                     &program, &argv, &environment, &variables,
+                                     optional_text, &cwd, &user, &request.umask, &leash,
+                                     &tty, &log) ||
         (arguments = strings_from(argv, "args")) == NULL ||
         (added = strings_from(variables, "variables")) == NULL ||
         (environment != Py_None &&
@@ -215,7 +217,7 @@ Container__request(PyObject *self, PyObject *args, PyObject *kwargs)
         !convert_user(user, &request.user))
         return NULL;
     if (*arguments == NULL) {
-        PyErr_SetString(PyExc_ValueError, "args has no program in it");
+        PyErr_SetString(PyExc_ValueError, "args is empty");
         return NULL;
     }
     HELD held = hold(self, CONFIG | ADOPT);
@@ -227,7 +229,7 @@ Container__request(PyObject *self, PyObject *args, PyObject *kwargs)
     request.attach.options.stdin_fd = request.attach.options.stdout_fd =
         request.attach.options.stderr_fd = -1;
     request.attach.options.initial_cwd = (char[]){"/"};
-    request.attach.program = *arguments;
+    request.attach.program = c_str(program);
     request.attach.argv = arguments;
     request.environment = whole;
     request.variables = added;

@@ -33,6 +33,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
@@ -95,10 +96,8 @@ static void __attribute__((noreturn)) fail(int fd, enum step step)
 static void
 take_environment(const struct request *request)
 {
-    if (request->environment != NULL) {
-        clearenv();
-        for (char **variable = request->environment; *variable != NULL; variable++)
-            putenv(*variable);
+    if (request->environment != NULL) { /* as it is: the C library has rules */
+        environ = request->environment;
         return;
     }
     for (char **variable = request->variables; variable && *variable; variable++) {
@@ -134,7 +133,7 @@ execute(const char *program, char **argv)
         if (snprintf(file, sizeof(file), "%.*s%s%s", length, path, length ? "/" : "",
                      program) >= (int)sizeof(file)) {
             errno = ENAMETOOLONG;
-        } else if (*program != '\0') {
+        } else {
             execv(file, argv);
         }
         if (errno != ENOENT && errno != ENOTDIR && error == 0)
@@ -167,6 +166,8 @@ become(const struct supervised *run, int terminal, int failed)
     }
     if (request->cwd != NULL && chdir(request->cwd) < 0)
         fail(failed, STEP_CWD);
+    if (request->umask >= 0)
+        umask((mode_t)request->umask);
     if (user->given && (setgroups((size_t)user->ngroups, user->groups) < 0 ||
                         setresgid(user->gid, user->gid, user->gid) < 0 ||
                         setresuid(user->uid, user->uid, user->uid) < 0))
