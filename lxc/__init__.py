@@ -92,6 +92,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any, Literal, Protocol, TypeVar, Union
 
+    from ._monitor import Monitor, StateChange
+    from ._netlink import Interface
     from .errors import Heard
     from .process import Command, Environment, Word
 
@@ -146,9 +148,11 @@ __all__ = [
     "Frozen",
     "LXCError",
     "LXCOSError",
+    "Monitor",
     "NotDefined",
     "NotRunning",
     "PermissionDenied",
+    "StateChange",
     "TimedOut",
     "arch_to_personality",
     "attach_run_command",
@@ -163,6 +167,7 @@ __all__ = [
     "log_close",
     "log_forward",
     "log_init",
+    "monitor",
     "version",
 ]
 
@@ -170,6 +175,22 @@ __version__ = "8.0.0.dev0"
 
 version = _lxc.get_version()
 default_config_path = get_global_config_item("lxc.lxcpath")
+
+# Classes that few programs name: where each is, to be imported when it is asked for.
+LATER = {
+    "Monitor": "_monitor",
+    "StateChange": "_monitor",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f".{LATER[name]}", __name__), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:
@@ -444,6 +465,19 @@ class Container(_lxc.Container):
             text = f"it had no address in {limit:g} seconds"
             self._failure("get_ips", heard=(text, why, "", False, False, 0.0))
         return ips
+
+    def addresses(self) -> dict[str, tuple[Interface, ...]]:
+        """The addresses inside with their prefixes, by interface.
+
+        Each is an ipaddress.IPv4Interface or IPv6Interface; "lo" and link-local ones
+        are among them, and an interface that has none has ().  They are those of the
+        host where the container shares its network.  NotRunning when it is stopped.
+
+        An ordinary user's process is forked for it: lxc.Frozen where it is frozen.
+        """
+        from ._waiting import addresses
+
+        return addresses(self)
 
     # --- Configuration ----------------------------------------------------------------
 
@@ -768,13 +802,17 @@ class Container(_lxc.Container):
         """
         return self._note("stop", super().stop())
 
-    def shutdown(self, timeout: float | None = -1) -> bool:
+    def shutdown(self, timeout: float | None = -1, *, kill: bool = False) -> bool:
         """Ask init to halt, and wait for at most timeout seconds (-1: for ever).
 
         Return whether the container is stopped, and with timeout=0 whether it was
-        asked.  Ctrl-C interrupts.  Wraps lxc_container.shutdown.
+        asked.  With kill, a container that is not stopped by then is killed, as stop()
+        does it.  Ctrl-C interrupts.  Wraps lxc_container.shutdown.
         """
-        return self._note("shutdown", super().shutdown(timeout))
+        stopped = super().shutdown(timeout)
+        if not kill or (stopped and timeout != 0):
+            return self._note("shutdown", stopped)
+        return self._note("stop", super().stop())
 
     def reboot(self) -> bool:
         """Ask init to reboot; False when stopped.  Wraps lxc_container.reboot."""
@@ -935,6 +973,85 @@ class Container(_lxc.Container):
             self._must("attach_wait", True, heard=heard)
             return status
         return self._note("attach_wait", status, heard=heard)
+
+    # --- Waiting ----------------------------------------------------------------------
+
+    def wait_for_ips(
+        self,
+        timeout: float | None = 30,
+        *,
+        interface: Text | None = None,
+        family: str | int | None = None,
+    ) -> tuple[str, ...]:
+        """Wait until there is an address inside, and return all that there are then.
+
+        These are what get_ips() gives: of one interface or of all but "lo", without
+        link-local ones.  family is "inet", "inet6", socket.AF_INET or socket.AF_INET6,
+        else ValueError.
+
+        timeout is in seconds; None, or less than 0, is for ever.  TimedOut says what
+        there was instead.  NotRunning where the container is stopped, or stops
+        meanwhile; one that reboots is waited for.  Ctrl-C interrupts.
+        """
+        from ._waiting import wait_for_ips
+
+        return wait_for_ips(self, timeout, interface, family)
+
+    def wait_for_port(
+        self,
+        port: int,
+        timeout: float | None = 30,
+        *,
+        family: str | int | None = None,
+    ) -> None:
+        """Wait until something inside listens on a TCP port, on whatever address.
+
+        family is as in wait_for_ips().  A socket on all addresses of IPv6 counts for
+        IPv4 too, as that is what the kernel makes of it unless the program says no.
+        ValueError for what is no port; timeout and errors are those of wait_for_ips().
+        """
+        from ._waiting import wait_for_port
+
+        wait_for_port(self, port, timeout, family)
+
+    def wait_until_booted(self, timeout: float | None = 60) -> str:
+        """Wait until the container has booted, and say how: "running" if all is well.
+
+        With systemd it is what "systemctl is-system-running" says: "degraded" where a
+        unit has failed, "maintenance" where it gave up.  With OpenRC, busybox or
+        sysvinit it has booted when that is done with what it begins in turn, by its
+        inittab; what respawns is running then.  A program that is none of these has
+        booted half a second after it became init.
+
+        TimedOut names what is still starting; timeout and the other errors are those of
+        wait_for_ips().
+        """
+        from ._waiting import wait_until_booted
+
+        return wait_until_booted(self, timeout)
+
+    def wait_for(
+        self,
+        condition: Callable[[], Any] | Command,
+        timeout: float | None = 30,
+        *,
+        interval: float = 0.05,
+    ) -> Any:
+        """Wait until something is true, looking every interval seconds.
+
+        condition is a callable, whose first true result is returned, or a command, for
+        run(): the CompletedProcess of the first one that succeeds is returned.  What
+        the callable raises is raised, and so is what run() does where the command
+        cannot be run at all, such as FileNotFoundError.
+
+        A callable may wait for the container's end; for a command NotRunning is raised
+        where that has stopped and does not reboot.  A command that is running when time
+        is up, or a second after it began, is ended.  TimedOut says how it went last.
+        timeout is that of wait_for_ips().
+        """
+        from ._waiting import wait_for
+
+        return wait_for(self, condition, timeout, interval)
 
     # --- Commands ---------------------------------------------------------------------
 
@@ -1512,6 +1629,28 @@ def log_close() -> None:
     from ._messages import close
 
     close()
+
+
+def monitor(*names: Text, config_path: Path | None = None) -> Monitor:
+    """Watch containers of an lxcpath change their state: all of them, or those named.
+
+        with lxc.monitor("web") as monitor:
+            for change in monitor:
+                print(change.name, change.state)
+
+    Return an lxc.Monitor: an iterator over lxc.StateChange, and a context manager.
+    Its next_change(timeout) waits for one and raises TimedOut; close() ends it.  What
+    happens after this call has returned is reported, each change, in order.  Names are
+    exact, and need not be of containers that are there; ValueError for what can be
+    none.
+
+    The program lxc-monitor reports: FileNotFoundError names its package.  It ends when
+    this process does; lxc-monitord, which that starts, by itself half a minute later.
+    In a forked child a Monitor is closed.  LXCError where it cannot begin or has ended.
+    """
+    from ._monitor import Monitor
+
+    return Monitor(names, config_path)
 
 
 def list_containers(

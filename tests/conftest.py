@@ -70,6 +70,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         for report in reporter.stats.get("skipped", [])
         if "containers" in report.keywords
         and "document" not in report.keywords
+        and "systemd" not in report.keywords
         and NEEDS_PYTHON not in report.longrepr[2]
     ]
     if skipped:

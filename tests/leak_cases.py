@@ -149,6 +149,15 @@ def attach_bad(name: str) -> tuple[Call, ...]:
     return tuple(calls)
 
 
+# What a few threads more or less at the time cost.
+THREADS = 64
+
+
+def monitor_in_vain(w: World) -> None:
+    with lxc.monitor(config_path=w.path) as monitor:
+        monitor.next_change(0)
+
+
 EVERYTHING: dict[str, Any] = {
     "env": {"PATH": "/bin", "A": "1"},
     "cwd": "/etc",
@@ -705,6 +714,71 @@ CASES: dict[str, Case] = {
         lambda w: (w.running.wait("running", 1), w.stopped.wait("STOPPED")),
         lambda w: (w.running.wait("STOPPED", 0), w.running.wait("FREEZE", 0)),
         (lambda w: w.running.wait(), lambda w: w.running.wait(5), *text("wait", "x")),
+    ),
+    "addresses": Case(
+        lambda w: w.running.addresses(),
+        lambda w: raises(w.stopped.addresses, w.undefined.addresses),
+        no_arguments("addresses"),
+        times=40,
+    ),
+    "wait_for": Case(
+        lambda w: (w.running.wait_for(lambda: True), w.running.wait_for(["true"])),
+        lambda w: raises(
+            lambda: w.running.wait_for(bool, 0),
+            lambda: w.running.wait_for(["false"], 0),
+            lambda: w.stopped.wait_for(["true"], 0),
+        ),
+        (lambda w: w.running.wait_for(), lambda w: w.running.wait_for(5)),
+        times=20,
+        allowed=THREADS,
+    ),
+    "wait_for_ips": Case(
+        lambda w: raises(lambda: w.running.wait_for_ips(0, interface="eth7")),
+        lambda w: raises(
+            lambda: w.stopped.wait_for_ips(0), lambda: w.undefined.wait_for_ips(0)
+        ),
+        (
+            lambda w: w.running.wait_for_ips("x"),
+            lambda w: w.running.wait_for_ips(family="inet7"),
+        ),
+        times=40,
+    ),
+    "wait_for_port": Case(
+        lambda w: raises(lambda: w.running.wait_for_port(80, 0)),
+        lambda w: raises(
+            lambda: w.stopped.wait_for_port(80), lambda: w.undefined.wait_for_port(80)
+        ),
+        (
+            lambda w: w.running.wait_for_port(),
+            lambda w: w.running.wait_for_port("80"),
+            lambda w: w.running.wait_for_port(0),
+        ),
+        times=40,
+    ),
+    "wait_until_booted": Case(
+        lambda w: w.running.wait_until_booted(30),
+        lambda w: raises(w.stopped.wait_until_booted, w.undefined.wait_until_booted),
+        (lambda w: w.running.wait_until_booted("x"),),
+        times=20,
+    ),
+    "monitor": Case(
+        lambda w: lxc.monitor(config_path=w.path).close(),
+        lambda w: raises(lambda: monitor_in_vain(w)),
+        (
+            lambda w: lxc.monitor(5),
+            lambda w: lxc.monitor("a/b"),
+            lambda w: lxc.monitor(config_path=5),
+        ),
+        times=10,
+    ),
+    "Monitor": Case(
+        lambda w: lxc.Monitor((w.stopped.name,), w.path).close(),
+        bad=(lambda w: lxc.Monitor(), lambda w: lxc.Monitor(("..",), w.path)),
+        times=10,
+    ),
+    "StateChange": Case(
+        lambda w: lxc.StateChange("web", "RUNNING", 0.0),
+        bad=(lambda w: lxc.StateChange(),),
     ),
     "run": Case(run_good, run_fails, run_bad("run"), times=40),
     "popen": Case(popen_good, popen_fails, run_bad("popen"), times=40),

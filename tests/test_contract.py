@@ -76,7 +76,6 @@ METHODS = {
     "set_config_item": "key, value",
     "set_config_path": "path",
     "set_timeout": "timeout",
-    "shutdown": "timeout=",
     "snapshot": "comment_path=",
     "snapshot_destroy": "name",
     "snapshot_destroy_all": "",
@@ -118,6 +117,12 @@ PUBLIC_METHODS = {
     "append_config_item": "key, value",
     "create": "template=, flags=, args=, bdevtype=, fssize=, bdev_specs=",
     "get_ips": "interface=, family=, scope=, timeout=",
+    "shutdown": "timeout=, kill=",
+    "addresses": "",
+    "wait_for": "condition, timeout=, interval=",
+    "wait_for_ips": "timeout=, interface=, family=",
+    "wait_for_port": "port, timeout=, family=",
+    "wait_until_booted": "timeout=",
 }
 
 RAW_METHODS = {
@@ -127,6 +132,7 @@ RAW_METHODS = {
         "lv=, thinpool=, rbdname=, rbdpool=, rbduser="
     ),
     "get_ips": "interface=, family=, scope=",
+    "shutdown": "timeout=",
 }
 
 PUBLIC_FUNCTIONS = {
@@ -139,6 +145,7 @@ PUBLIC_FUNCTIONS = {
     "get_global_config_item": "key",
     "get_wait_states": "",
     "list_containers": "active=, defined=, as_object=, config_path=",
+    "monitor": "names, config_path=",
 }
 
 RAW_FUNCTIONS = {
@@ -504,6 +511,7 @@ def public_callables() -> Iterator[tuple[str, Any]]:
         lxc.Container,
         lxc.ContainerNetwork,
         lxc.ContainerNetworkList,
+        lxc.Monitor,
         _lxc.Container,
     )
     for owner in (lxc, *classes, _lxc):
@@ -535,6 +543,8 @@ def test_what_can_be_called_has_a_signature_and_a_docstring(name: str) -> None:
         lxc.ContainerNetwork,
         lxc.ContainerNetworkList,
         lxc.LXCError,
+        lxc.Monitor,
+        lxc.StateChange,
     ],
 )
 def test_modules_and_classes_have_docstrings(owner: Any) -> None:
