@@ -519,7 +519,9 @@ def public_callables() -> Iterator[tuple[str, Any]]:
         if isinstance(owner, type):
             place = f"{owner.__module__}.{owner.__name__}"
         for name in dir(owner):
-            value = inspect.getattr_static(owner, name)
+            # What a module imports when it is asked for is not there before.
+            static = inspect.getattr_static if isinstance(owner, type) else getattr
+            value = static(owner, name)
             if not name.startswith("_") and inspect.isroutine(value):
                 yield f"{place}.{name}", getattr(owner, name)
 
