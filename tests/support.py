@@ -398,6 +398,7 @@ class Program:
         self.ptx: int | None = None
         self.screen = bytearray()
         self.out = self.err = ""
+        inherited = options.pop("pass_fds", ())
         options.setdefault("stdin", subprocess.DEVNULL)
         options.setdefault("stdout", subprocess.PIPE)
         options.setdefault("stderr", subprocess.PIPE)
@@ -411,7 +412,7 @@ class Program:
             ],
             cwd="/",
             text=True,
-            pass_fds=(writer,),
+            pass_fds=(writer, *inherited),
             start_new_session=True,
             **options,
         )

@@ -459,7 +459,7 @@ def test_function_works_without_standard_streams(
 
 
 ECHO = ["echo", "inside"]
-WAYS = {
+COMMAND_WAYS = {
     "command": "c.attach_wait(lxc.attach_run_command, ECHO)",
     "raw": "lxc._lxc.Container.attach_wait(c, lxc._lxc.attach_run_command, "
     "(ECHO[0], ECHO))",
@@ -476,7 +476,7 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("way", COMMAND_WAYS.values(), ids=COMMAND_WAYS)
 def test_buffered_output_comes_before_that_of_a_command(
     shared: lxc.Container, way: str, tmp_path: Path
 ) -> None:

@@ -5,15 +5,19 @@
 #define _GNU_SOURCE
 #include "work.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -52,6 +56,92 @@ above_stdio(int fd)
     close(fd);
     errno = error;
     return copy;
+}
+
+/* --- Descriptors -------------------------------------------------------------- */
+
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+
+static bool
+is_in(int fd, const int *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (list[i] == fd)
+            return true;
+    return false;
+}
+
+struct kept {
+    const int *list;
+    size_t n;
+    bool public; /* and what a program that is executed would have */
+};
+
+static void
+close_one(int fd, const struct kept *kept)
+{
+    if (!is_in(fd, kept->list, kept->n) &&
+        !(kept->public && (fcntl(fd, F_GETFD) & FD_CLOEXEC) == 0))
+        close(fd);
+}
+
+/* From 3 on.  Where there is no /proc, or no descriptor to read it with, all numbers.
+ */
+static void
+close_each(const struct kept *kept)
+{
+    DIR *directory = opendir("/proc/self/fd");
+    const long end = sysconf(_SC_OPEN_MAX);
+    struct dirent *entry;
+
+    while (directory != NULL && (entry = readdir(directory)) != NULL)
+        if (atoi(entry->d_name) > 2 && atoi(entry->d_name) != dirfd(directory))
+            close_one(atoi(entry->d_name), kept);
+    if (directory != NULL)
+        closedir(directory);
+    else
+        for (int fd = 3; fd < end; fd++)
+            close_one(fd, kept);
+}
+
+void
+close_private(const int *keep, size_t n)
+{
+    close_each(&(struct kept){keep, n, true});
+}
+
+void
+close_others(const int *keep, size_t n)
+{
+    int from = 3;
+
+    for (;;) {
+        int to = INT_MAX;
+
+        for (size_t i = 0; i < n; i++)
+            if (keep[i] >= from && keep[i] < to)
+                to = keep[i];
+        if (to > from && syscall(SYS_close_range, from, to - 1, 0) < 0) {
+            close_each(&(struct kept){keep, n, false}); /* before Linux 5.9 */
+            return;
+        }
+        if (to == INT_MAX)
+            return;
+        from = to + 1;
+    }
+}
+
+void
+null_stdio(void)
+{
+    const int null = open("/dev/null", O_RDWR);
+
+    for (int fd = 0; null >= 0 && fd < 3; fd++)
+        dup2(null, fd);
+    if (null > 2)
+        close(null);
 }
 
 /* --- Processes ---------------------------------------------------------------- */
@@ -163,12 +253,25 @@ terminal_give(const struct terminal *terminal)
 
 /* --- Attach ------------------------------------------------------------------- */
 
+/* liblxc would make the attached user the owner of what is there as 0, 1 and 2, and
+ * change its mode, be it a file of the host's; it would ignore SIGINT and SIGQUIT in
+ * the caller, for ever, where it is given descriptor 0; and it fails where it is given
+ * our own terminal.  So it sees /dev/null, which it leaves alone, and the program's
+ * streams are put into place when it is done. */
 void
 attach_begin(const struct attach *attach)
 {
     log_leave();
-    if (attach->late_stdin >= 0)
-        dup2(attach->late_stdin, STDIN_FILENO);
+    for (int fd = 0; fd < 3; fd++)
+        if (attach->late[fd] >= 0)
+            dup2(attach->late[fd], fd);
+        else if (attach->late[fd] == LATE_CLOSED)
+            close(fd);
+    for (int fd = 0; fd < 3; fd++) /* what a function starts must not have them */
+        if (attach->late[fd] >= 0)
+            close(attach->late[fd]);
+    if (attach->adopts && setsid() >= 0)
+        ioctl(STDIN_FILENO, TIOCSCTTY, 0);
     if (attach->bound)
         prctl(PR_SET_PDEATHSIG, SIGKILL);
     say(attach->report, SAID_STARTED, 0, 0);
@@ -197,10 +300,92 @@ run_shell(void *payload)
     return lxc_attach_run_shell(NULL);
 }
 
+/* This thread makes an attach: what it forks hides. */
+static __thread bool hides;
+
+static void
+hide_child(void)
+{
+    if (hides)
+        prctl(PR_SET_DUMPABLE, 0);
+}
+
+static void
+prepare_hiding(void)
+{
+    pthread_atfork(NULL, NULL, hide_child);
+}
+
+/* A security module's label is written by liblxc through /proc/PID of the attached
+ * process, which an ordinary user may not open where that process hides. */
+bool
+can_hide(void)
+{
+    char label;
+    int fd;
+    ssize_t got;
+
+    if (geteuid() == 0)
+        return true;
+    if ((fd = open("/proc/self/attr/current", O_RDONLY | O_CLOEXEC)) < 0)
+        return true;
+    got = read(fd, &label, 1);
+    close(fd);
+    return got <= 0;
+}
+
+/* Whether a process is in another user namespace than this one; it may be gone. */
+static bool
+is_foreign(pid_t pid)
+{
+    char path[64];
+    struct stat own, other;
+
+    snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
+    return pid <= 0 || stat("/proc/self/ns/user", &own) < 0 || stat(path, &other) < 0 ||
+           own.st_ino != other.st_ino || own.st_dev != other.st_dev;
+}
+
+/* liblxc forks a process that joins the namespaces, and clones the attached process
+ * from that.  From the moment of the joining until it executes a program, the
+ * container's root could trace it and read what it has of our memory.  A process that
+ * is not dumpable he may not trace, unless he is root of our own user namespace as
+ * well: that one cannot be kept out.  Only what is forked changes, never this process:
+ * it may not write to its own /proc any more, nor may newuidmap, which liblxc needs for
+ * others that it clones. */
+int
+attach_hidden(struct lxc_container *c, lxc_attach_exec_t run, void *payload,
+              lxc_attach_options_t *options, pid_t *pid)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    int result;
+
+    pthread_once(&once, prepare_hiding);
+    hides = can_hide() && is_foreign(c->init_pid(c));
+    result = c->attach(c, run, payload, options, pid);
+    hides = false;
+    return result;
+}
+
+/* Let liblxc see /dev/null where the streams come later. */
+static int
+cover_stdio(struct attach *attach)
+{
+    lxc_attach_options_t *options = &attach->options;
+    int *const seen[] = {&options->stdin_fd, &options->stdout_fd, &options->stderr_fd};
+    const int null = above_stdio(open("/dev/null", O_RDWR | O_CLOEXEC));
+
+    for (int fd = 0; fd < 3; fd++)
+        if (attach->late[fd] != LATE_LEFT)
+            *seen[fd] = null;
+    return null;
+}
+
 int
 attach_now(struct lxc_container *c, struct attach *attach, int (*run)(void *),
            void *payload, pid_t *pid)
 {
+    const int null = cover_stdio(attach);
     char *label = attach->lsm_label != NULL ? strdup(attach->lsm_label) : NULL;
     /* Where the host has no security module, liblxc takes 0 for the descriptor that the
      * label is written to, and closes it. */
@@ -213,7 +398,9 @@ attach_now(struct lxc_container *c, struct attach *attach, int (*run)(void *),
     attach->options.groups.list = attach->groups;
     attach->options.lsm_label = label;
 #endif
-    result = c->attach(c, run, payload, &attach->options, pid);
+    result = attach_hidden(c, run, payload, &attach->options, pid);
+    if (null >= 0)
+        close(null);
     if (copy >= 0) {
         if (fcntl(STDIN_FILENO, F_GETFD) < 0 && dup2(copy, STDIN_FILENO) >= 0)
             fcntl(STDIN_FILENO, F_SETFD, flags);
@@ -240,6 +427,8 @@ attach_and_tell(struct lxc_container *c, struct attach *attach, int (*run)(void 
         _exit(EXIT_FAILURE);
     }
     say(fd, SAID_ATTACHED, pid, 0);
+    null_stdio();
+    close_others(&fd, 1);
     /* Not reaped until the parent has heard of it, who may be about to kill it. */
     waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT);
     say(fd, SAID_ENDED,
@@ -275,6 +464,7 @@ static void __attribute__((noreturn))
 start_in_foreground(const struct start *start, int fd)
 {
     struct lxc_container *c = start->c;
+    const int log = log_descriptor();
     sigset_t awaited;
     pid_t monitor;
 
@@ -291,6 +481,8 @@ start_in_foreground(const struct start *start, int fd)
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         start_now(start, fd);
     }
+    null_stdio();
+    close_others(&log, 1);
     sigemptyset(&awaited);
     sigaddset(&awaited, SIGTERM);
     sigaddset(&awaited, SIGCHLD);
@@ -321,6 +513,7 @@ start_in_foreground(const struct start *start, int fd)
 void
 start_and_tell(const struct start *start, int fd)
 {
+    close_private((int[]){fd, log_descriptor()}, 2);
     if (!start->daemonize)
         start_in_foreground(start, fd);
     setpgid(0, 0); /* a typed Ctrl-C must not end the start half-way */

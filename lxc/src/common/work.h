@@ -60,6 +60,17 @@ int above_stdio(int fd);
 pid_t parent_of(pid_t pid);
 bool has_ended(pid_t pid); /* a zombie, too */
 
+/* --- Descriptors -------------------------------------------------------------- */
+
+/* A forked process has all descriptors of its parent.  While it waits it would keep a
+ * pipe from ending, or a file from being closed: so it keeps what is on a list only. */
+
+/* Close all from 3 on but these. */
+void close_others(const int *keep, size_t n);
+/* Of those close what a program that is executed would not have. */
+void close_private(const int *keep, size_t n);
+void null_stdio(void); /* /dev/null in the place of stdin, stdout and stderr */
+
 /* --- Signals ------------------------------------------------------------------ */
 
 void block_signals(sigset_t *old);
@@ -161,20 +172,33 @@ struct attach {
     gid_t groups[MOST_GROUPS];
     const char *program;
     char **argv;
-    int late_stdin; /* what liblxc must not see as descriptor 0; or -1 */
-    int report;     /* where the attached process says that it started */
-    bool bound;     /* it ends with the process that attached it */
+    int late[3]; /* what becomes its stdin, stdout and stderr: see attach_begin() */
+    bool adopts; /* stdin is a terminal that nobody has: the program's own */
+    int report;  /* where the attached process says that it started */
+    bool bound;  /* it ends with the process that attached it */
 };
+
+/* Instead of a descriptor in late[]. */
+#define LATE_CLOSED (-1)
+#define LATE_LEFT (-2) /* it is what liblxc makes it */
 
 /* What liblxc calls in the attached process, with a struct attach. */
 int run_command(void *payload);
 int run_shell(void *payload);
 
+/* liblxc's call.  What it attaches to another user namespace than this process's is not
+ * to be looked into from there: it still has this process's memory. */
+int attach_hidden(struct lxc_container *c, lxc_attach_exec_t run, void *payload,
+                  lxc_attach_options_t *options, pid_t *pid);
+
+/* Whether that is possible: see there. */
+bool can_hide(void);
+
 /* Make the call, in whatever process: the options take what they point to from here. */
 int attach_now(struct lxc_container *c, struct attach *attach, int (*run)(void *),
                void *payload, pid_t *pid);
 
-/* In the attached process, before its program. */
+/* In the attached process, before its program: it has its own standard streams now. */
 void attach_begin(const struct attach *attach);
 
 /* Attach, say on fd what happens and, when it ended, wait until that was heard. */

@@ -380,6 +380,8 @@ stop_now(void *argument, int fd)
 {
     struct lxc_container *c = argument;
 
+    null_stdio();
+    close_others((int[]){fd, log_descriptor()}, 2);
     say(fd, SAID_RETURNED, c->stop(c), 0);
     _exit(EXIT_SUCCESS);
 }
@@ -520,6 +522,9 @@ console_now(void *argument, int fd)
         _exit(EXIT_FAILURE);
     terminal_give(&console->terminal);
     default_signals();
+    close_others((int[]){fd, log_descriptor(), console->stdinfd, console->stdoutfd,
+                         console->stderrfd},
+                 5);
     say(fd, SAID_RETURNED,
         c->console(c, console->ttynum, console->stdinfd, console->stdoutfd,
                    console->stderrfd, console->escape),

@@ -29,7 +29,7 @@ struct call {
     enum kind kind;
     PyObject *program, *cwd, *label;      /* bytes */
     PyObject *run, *function, *arguments; /* lxc._attached.run, and what it calls */
-    int stdio[3];  /* copies of the descriptors that were given, above 2; or -1 */
+    int stdio[3];  /* copies of what liblxc is to see as stdin, stdout and stderr */
     bool terminal; /* stdin is our terminal: what is typed there is the program's */
     struct lxc_container *c;
 };
@@ -80,11 +80,12 @@ static int (*const runners[])(void *) = {run_command, run_shell, run_function};
 static void
 free_call(struct call *call)
 {
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++) {
         if (call->stdio[i] >= 0)
             close(call->stdio[i]);
-    if (call->attach.late_stdin >= 0)
-        close(call->attach.late_stdin);
+        if (call->attach.late[i] >= 0)
+            close(call->attach.late[i]);
+    }
     if (call->attach.options.log_fd >= 0)
         close(call->attach.options.log_fd);
     free_strings(&call->attach.argv);
@@ -160,54 +161,54 @@ copy_descriptor(int fd, const char *what)
     return copy;
 }
 
-/* liblxc ignores SIGINT and SIGQUIT in the caller, for ever, when it is given
- * descriptor 0, and makes any other terminal the child's own, which fails where it is
- * ours.  So 0 is inherited, and our terminal under another number is put into place
- * afterwards. */
+/* What is a terminal is left to liblxc with LXC_ATTACH_TERMINAL, which has the
+ * container's in its place; but not the caller's own under another number. */
 static bool
-convert_stdin(int fd, struct call *call)
+is_left_to_liblxc(int number, int fd, const struct call *call)
 {
-    call->terminal = isatty(fd) && tcgetpgrp(fd) == getpgrp();
-    if (fd == STDIN_FILENO)
-        return true;
-    int copy = copy_descriptor(fd, "stdin");
-    if (copy < 0)
-        return false;
-    if (isatty(fd) && tcgetsid(fd) == getsid(0))
-        call->attach.late_stdin = copy;
-    else
-        call->attach.options.stdin_fd = call->stdio[0] = copy;
-    return true;
+    return (call->attach.options.attach_flags & LXC_ATTACH_TERMINAL) && isatty(fd) &&
+           (number > 0 || fd == STDIN_FILENO || tcgetsid(fd) != getsid(0));
 }
 
+/* All three are copied, so that they can be given in any order. */
 static bool
 convert_stdio(PyObject *const objects[3], struct call *call)
 {
     static const char *const names[] = {"stdin", "stdout", "stderr"};
-    int fds[3] = {STDIN_FILENO, -1, -1};
+    lxc_attach_options_t *options = &call->attach.options;
+    int *const seen[] = {&options->stdin_fd, &options->stdout_fd, &options->stderr_fd};
 
     for (int i = 0; i < 3; i++) {
-        if (objects[i] == NULL || objects[i] == Py_None)
+        const bool given = objects[i] != NULL && objects[i] != Py_None;
+        const int fd = given ? PyObject_AsFileDescriptor(objects[i]) : i;
+
+        if (fd < 0)
+            return false;
+        if (fcntl(fd, F_GETFD) < 0) {
+            if (given) {
+                PyErr_Format(PyExc_ValueError, "%s: descriptor %d is not open",
+                             names[i], fd);
+                return false;
+            }
+            call->attach.late[i] = LATE_CLOSED;
             continue;
-        fds[i] = PyObject_AsFileDescriptor(objects[i]);
-        if (fds[i] < 0)
-            return false;
-        if (fcntl(fds[i], F_GETFD) < 0) {
-            PyErr_Format(PyExc_ValueError, "%s: descriptor %d is not open", names[i],
-                         fds[i]);
-            return false;
+        }
+        if (i == 0) {
+            call->terminal = isatty(fd) && tcgetpgrp(fd) == getpgrp();
+            call->attach.adopts =
+                fd != STDIN_FILENO && isatty(fd) && tcgetsid(fd) != getsid(0);
+        }
+        if (!is_left_to_liblxc(i, fd, call)) {
+            if ((call->attach.late[i] = copy_descriptor(fd, names[i])) < 0)
+                return false;
+        } else if (fd != i) {
+            if ((call->stdio[i] = copy_descriptor(fd, names[i])) < 0)
+                return false;
+            *seen[i] = call->stdio[i];
         }
     }
-    if (!convert_stdin(fds[0], call))
-        return false;
-    /* liblxc puts one after the other into place, over what the next one may mean:
-     * copies can be given in any order. */
-    if (fds[1] >= 0 && (call->stdio[1] = copy_descriptor(fds[1], names[1])) < 0)
-        return false;
-    if (fds[2] >= 0 && (call->stdio[2] = copy_descriptor(fds[2], names[2])) < 0)
-        return false;
-    call->attach.options.stdout_fd = call->stdio[1];
-    call->attach.options.stderr_fd = call->stdio[2];
+    if (call->attach.late[0] < 0) /* liblxc itself makes it the program's own */
+        call->attach.adopts = false;
     return true;
 }
 
@@ -503,7 +504,15 @@ static void
 attach_in_child(void *argument, int fd)
 {
     struct call *call = argument;
+    const struct attach *attach = &call->attach;
 
+    /* With a terminal liblxc's call lasts as long as the program.  A function is to
+     * have what its caller has. */
+    if (call->kind != FUNCTION)
+        close_private((int[]){fd, log_descriptor(), attach->options.log_fd,
+                              attach->late[0], attach->late[1], attach->late[2],
+                              call->stdio[0], call->stdio[1], call->stdio[2]},
+                      9);
     call->attach.bound = call->kind != FUNCTION;
     attach_and_tell(call->c, &call->attach, runners[call->kind], call, fd);
 }
@@ -544,7 +553,9 @@ attach_nothing(void *argument, int fd)
 
     options.stdin_fd = options.stdout_fd = options.stderr_fd = -1;
     options.personality = -1;
-    int result = call->c->attach(call->c, run_nothing, NULL, &options, &pid);
+    null_stdio();
+    close_others((int[]){fd, log_descriptor()}, 2);
+    int result = attach_hidden(call->c, run_nothing, NULL, &options, &pid);
     if (result == 0)
         waitpid(pid, NULL, 0);
     say(fd, SAID_RETURNED, result, 0);
@@ -778,8 +789,11 @@ start_call(struct call *call)
     call->attach.options.personality = -1; /* some headers' default is another number */
     call->attach.options.stdin_fd = call->attach.options.stdout_fd =
         call->attach.options.stderr_fd = -1;
-    call->stdio[0] = call->stdio[1] = call->stdio[2] = -1;
-    call->attach.late_stdin = call->attach.report = -1;
+    for (int i = 0; i < 3; i++) {
+        call->stdio[i] = -1;
+        call->attach.late[i] = LATE_LEFT;
+    }
+    call->attach.report = -1;
     call->attach.options.log_fd = -1;
 }
 

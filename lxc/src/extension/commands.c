@@ -203,7 +203,8 @@ Container__request(PyObject *self, PyObject *args, PyObject *kwargs)
     STRINGS whole = NULL;
     STRINGS added = NULL;
     const lxc_attach_options_t options = LXC_ATTACH_OPTIONS_DEFAULT;
-    struct request request = {.what = DO_RUN, .attach = {.late_stdin = -1}};
+    struct request request = {.what = DO_RUN,
+                              .attach = {.late = {LATE_LEFT, LATE_LEFT, LATE_LEFT}}};
     int leash, tty, log, fd;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&OOOO&Oiipi:_request", names, text,

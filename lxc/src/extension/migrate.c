@@ -9,9 +9,7 @@
  */
 #include "_lxc.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -49,35 +47,6 @@ migrate(struct migrate *m)
 }
 
 static void
-close_all_but(int fd, int other)
-{
-    DIR *directory;
-    struct dirent *entry;
-
-    close(STDIN_FILENO); /* there may be no other descriptor to be had */
-    directory = opendir("/proc/self/fd");
-    while (directory != NULL && (entry = readdir(directory)) != NULL) {
-        const int found = atoi(entry->d_name);
-
-        if (found > 2 && found != fd && found != other && found != dirfd(directory))
-            close(found);
-    }
-    if (directory != NULL)
-        closedir(directory);
-}
-
-static void
-null_stdio(void)
-{
-    const int null = open("/dev/null", O_RDWR);
-
-    for (int fd = 0; null >= 0 && fd < 3; fd++)
-        dup2(null, fd);
-    if (null > 2)
-        close(null);
-}
-
-static void
 migrate_now(void *argument, int fd)
 {
     struct migrate *m = argument;
@@ -85,9 +54,9 @@ migrate_now(void *argument, int fd)
 
     setsid(); /* what is typed at the caller's terminal is not for criu */
     default_signals();
-    if (m->cmd == MIGRATE_RESTORE) {
-        close_all_but(fd, log_descriptor());
+    if (m->cmd == MIGRATE_RESTORE) { /* it becomes the container's monitor */
         null_stdio();
+        close_others((int[]){fd, log_descriptor()}, 2);
     }
     result = m->call(m);
     log_seal(); /* the monitor would write there as long as the container runs */

@@ -162,11 +162,13 @@ sealed_program(void)
 }
 
 /* Descriptors for the launcher, each under a number of its own there. */
+#define MOST_PASSED 10
+
 struct passed {
     posix_spawn_file_actions_t actions;
-    int fds[8];
-    char numbers[8][16];
-    char *argv[1 + 8 + 1];
+    int fds[MOST_PASSED];
+    char numbers[MOST_PASSED][16];
+    char *argv[1 + MOST_PASSED + 1];
     int n, error;
 };
 
@@ -245,7 +247,9 @@ launch(const struct held *held, struct request *request, struct child *child)
     options->stdout_fd = pass(&passed, options->stdout_fd);
     options->stderr_fd = pass(&passed, options->stderr_fd);
     options->log_fd = pass(&passed, options->log_fd);
-    request->attach.late_stdin = pass(&passed, request->attach.late_stdin);
+    for (int i = 0; i < 3; i++)
+        if (request->attach.late[i] >= 0)
+            request->attach.late[i] = pass(&passed, request->attach.late[i]);
     request->log_is_others = child->log < 0;
     request->log = pass(&passed, child->log < 0 ? child->mark.fd : child->log);
     request->log_is_global = request->log_is_others && log_is_global();

@@ -51,31 +51,6 @@ struct supervised {
 /* The environment that the launcher was given, in its memory. */
 static char *environment, *environment_end;
 
-#ifndef SYS_close_range
-#define SYS_close_range 436
-#endif
-
-/* Close all descriptors from 3 on but these. */
-static void
-close_others(const int *keep, size_t n)
-{
-    int from = 3;
-
-    for (;;) {
-        int to = INT_MAX;
-
-        for (size_t i = 0; i < n; i++)
-            if (keep[i] >= from && keep[i] < to)
-                to = keep[i];
-        if (to > from && syscall(SYS_close_range, from, to - 1, 0) < 0)
-            for (int fd = from; fd < to && fd < sysconf(_SC_OPEN_MAX); fd++)
-                close(fd); /* before Linux 5.9 */
-        if (to == INT_MAX)
-            return;
-        from = to + 1;
-    }
-}
-
 /* --- The command, in the container -------------------------------------------- */
 
 /* What the command's process says before its exec, if that fails. */
@@ -482,7 +457,7 @@ run_and_end(struct lxc_container *c, struct request *request, const int stdio[3]
         _exit(NOT_RUN);
     run.launchers = control[0];
     run.control = control[1];
-    result = c->attach(c, supervise, &run, &request->attach.options, &supervisor);
+    result = attach_hidden(c, supervise, &run, &request->attach.options, &supervisor);
     if (result < 0) {
         say(request->attach.report, SAID_RETURNED, result, 0);
         _exit(NOT_RUN);
