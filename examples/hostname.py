@@ -22,25 +22,41 @@ def print_hostname() -> None:
     print(f"Hostname: {os.uname().nodename}")
 
 
+def start(container: lxc.Container) -> bool:
+    """Start a container, and say whether it was stopped before."""
+    try:
+        container.start()
+    except lxc.AlreadyRunning:
+        return False
+    return True
+
+
+def shut_down(container: lxc.Container) -> None:
+    try:
+        container.shutdown(30)
+    except lxc.TimedOut:
+        container.stop()
+
+
 def main() -> str | None:
     parser = argparse.ArgumentParser(description="Print two hostnames.")
     parser.add_argument("name", help="a container that exists")
     parser.add_argument("--lxcpath", default=lxc.default_config_path)
     chosen = parser.parse_args()
 
-    container = lxc.Container(chosen.name, chosen.lxcpath)
-    if not container.defined:
-        return f"There is no container {chosen.name} in {chosen.lxcpath}."
-    was_running = container.running
-    if not was_running and not container.start():
-        return f"{chosen.name} does not start: {container.last_error}"
+    # What fails raises an LXCError that says why.
+    container = lxc.Container(chosen.name, chosen.lxcpath, strict=True)
     try:
-        print_hostname()
-        if container.attach_wait(print_hostname) != 0:
-            return f"The function failed in {chosen.name}: {container.last_error}"
-    finally:
-        if not was_running and not container.shutdown(30):
-            container.stop()
+        was_stopped = start(container)
+        try:
+            print_hostname()
+            if container.attach_wait(print_hostname) != 0:
+                return f"The function failed in {chosen.name}: {container.last_error}"
+        finally:
+            if was_stopped:
+                shut_down(container)
+    except lxc.LXCError as error:
+        return str(error)
     return None
 
 

@@ -37,23 +37,19 @@ def layer(below: lxc.Container, suffix: str) -> lxc.Container:
         flags=lxc.LXC_CLONE_SNAPSHOT,
         bdevtype="overlayfs",
     )
-    if not above:
-        raise Failed(f"{below.name} cannot be cloned: {below.last_error}")
+    assert above  # for the type checker: a strict container raises instead
     print(f"{above.name} is an overlay on {below.name}")
     return above
 
 
-def start(container: lxc.Container) -> None:
-    if not container.start():
-        raise Failed(f"{container.name} does not start: {container.last_error}")
-
-
 def change(container: lxc.Container, function: Callable[[], None]) -> None:
     """Start a container, call a Python function in it, and shut it down."""
-    start(container)
+    container.start()
     if container.attach_wait(function) != 0:
         raise Failed(f"{container.name} cannot be changed: {container.last_error}")
-    if not container.shutdown(30):
+    try:
+        container.shutdown(30)
+    except lxc.TimedOut:
         container.stop()
 
 
@@ -85,10 +81,10 @@ def fetch(address: str) -> str:
 
 
 def chain(lxcpath: str, made: list[lxc.Container]) -> None:
-    base = lxc.Container(f"base-{os.getpid()}", lxcpath)
+    # Strict: what fails raises an LXCError that says why.  So are its clones.
+    base = lxc.Container(f"base-{os.getpid()}", lxcpath, strict=True)
     made.append(base)
-    if not base.create("busybox", lxc.LXC_CREATE_QUIET):
-        raise Failed(f"{base.name} cannot be made: {base.last_error}")
+    base.create("busybox", lxc.LXC_CREATE_QUIET)
     # The clones inherit the interface, each with an address of its own.
     base.clear_config_item("lxc.net")
     base.network.add("veth")
@@ -105,10 +101,10 @@ def chain(lxcpath: str, made: list[lxc.Container]) -> None:
     made.append(site)
     change(site, write_page)
 
-    start(site)
+    site.start()
     addresses = site.get_ips(family="inet", timeout=30)
     if not addresses:
-        raise Failed(f"{site.name} got no address within 30 s")
+        raise Failed(f"{site.name} has no page to show: {site.last_error}")
     print(f"http://{addresses[0]}/ is served by {site.name}:")
     page = fetch(addresses[0])
     print(page, end="")
@@ -124,14 +120,14 @@ def main() -> str | None:
     made: list[lxc.Container] = []
     try:
         chain(lxcpath, made)
-    except Failed as error:
+    except (Failed, lxc.LXCError) as error:
         return str(error)
     finally:
         # From the top: a layer cannot go before those that lie on it.
         for container in reversed(made):
-            if container.running:
-                container.stop()
-            container.destroy()
+            container.stop()
+            if container.defined:
+                container.destroy()
         shutil.rmtree(lxcpath, ignore_errors=True)
     return None
 

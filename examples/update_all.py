@@ -29,19 +29,45 @@ MANAGERS = {
 
 def run_shell(container: lxc.Container, command: str) -> bool:
     """Run a command line in the container; whether it ended with status 0."""
-    return container.attach_wait(lxc.attach_run_command, ["sh", "-c", command]) == 0
+    return container.run(["sh", "-c", command]).returncode == 0
+
+
+def start(container: lxc.Container) -> bool:
+    """Start a container, and say whether it was stopped before."""
+    try:
+        container.start()
+    except lxc.AlreadyRunning:
+        return False
+    return True
+
+
+def shut_down(container: lxc.Container, timeout: float) -> None:
+    try:
+        container.shutdown(timeout)
+    except lxc.TimedOut:
+        container.stop()
 
 
 def update(container: lxc.Container, timeout: float) -> str:
     """Update a running container, and say in a few words how that went."""
     if not container.get_ips(timeout=timeout):
-        return f"no address within {timeout:g} s"
+        return f"not updated: {container.last_error}"
     for program, command in MANAGERS.items():
         if run_shell(container, f"command -v {program} >/dev/null"):
             if run_shell(container, command):
                 return f"up to date ({program})"
             return f"{program} failed"
     return "left alone: no package manager that this program knows"
+
+
+def update_and_leave(container: lxc.Container, timeout: float) -> str:
+    """Update a container, which runs afterwards if it did before."""
+    was_stopped = start(container)
+    try:
+        return update(container, timeout)
+    finally:
+        if was_stopped:
+            shut_down(container, timeout)
 
 
 def main() -> int:
@@ -56,17 +82,14 @@ def main() -> int:
     chosen = parser.parse_args()
 
     failed = False
-    for container in lxc.list_containers(as_object=True, config_path=chosen.lxcpath):
-        was_running = container.running
-        if not was_running and not container.start():
-            result = f"does not start: {container.last_error}"
-        else:
-            try:
-                result = update(container, chosen.timeout)
-            finally:
-                if not was_running and not container.shutdown(int(chosen.timeout)):
-                    container.stop()
-        print(f"{container.name}: {result}", flush=True)
+    for name in lxc.list_containers(config_path=chosen.lxcpath):
+        try:
+            # What fails raises an LXCError that says why; then comes the next one.
+            container = lxc.Container(name, chosen.lxcpath, strict=True)
+            result = update_and_leave(container, chosen.timeout)
+        except (lxc.LXCError, RuntimeError) as error:
+            result = f"not updated: {error}"
+        print(f"{name}: {result}", flush=True)
         failed |= not result.startswith(("up to date", "left alone"))
     return int(failed)
 

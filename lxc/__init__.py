@@ -3,16 +3,16 @@
 
     import lxc
 
-    container = lxc.Container("web")
-    container.create("busybox")
+    container = lxc.Container("web", strict=True)
+    container.create("busybox", lxc.LXC_CREATE_QUIET)
     container.start()
-    print(container.get_ips(timeout=10))
-    container.attach_wait(lxc.attach_run_command, ["uname", "-a"])
+    print(container.state, container.init_pid)
+    container.run(["uname", "-a"], check=True)
     container.stop()
     container.destroy()
 
-Most calls return False where liblxc says no; container.last_error then holds the
-reason.
+A strict object raises LXCError where liblxc says no.  Without strict=True most calls
+return False there, as python3-lxc's do, and container.last_error holds the reason.
 """
 
 from __future__ import annotations
