@@ -415,7 +415,7 @@ Container_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     (void)args;
     (void)kwargs;
     if (self != NULL)
-        lock_init(&((Container *)self)->lock);
+        lock_init(&((Container *)self)->lock, OF_OBJECT);
     return self;
 }
 

@@ -100,32 +100,45 @@ enum hold_extra {
     LISTEN = 64, /* where the call fails, what liblxc says of it is wanted */
 };
 
+struct actor;
+struct holding;
 struct waiter;
+
+/* The order in which a call takes locks: an object's, its container's, the umask's. */
+enum lock_rank { OF_OBJECT, OF_CONTAINER, OF_PROCESS };
 
 struct lock {
     pthread_mutex_t mutex; /* held for a few instructions, never across a call */
     pthread_cond_t changed;
+    enum lock_rank rank;
     unsigned long generation; /* of the process: a forked child finds an older one */
-    int users;                /* SHARED and CONFIG holders */
-    bool config, alone;
-    pthread_t owner;        /* of CONFIG or ALONE */
-    bool torn;              /* see lock_renew() */
-    struct waiter *waiters; /* who came first is first */
-    unsigned long tickets;  /* given out so far */
+    struct holding *holders;
+    const struct actor *owner; /* the one that holds it as CONFIG or ALONE */
+    bool torn;                 /* see lock_renew() */
+    struct waiter *waiters;    /* who came first is first */
+    unsigned long tickets;     /* given out so far */
+    unsigned long search[3];   /* the last one that came by, for each mode */
 };
 
 bool prepare_locks(void);
-void lock_init(struct lock *lock);
+void lock_init(struct lock *lock, enum lock_rank rank);
 void lock_destroy(struct lock *lock);
 
 /* In a forked child take an inherited lock for new.  It is torn from then on if another
  * thread than the one that forked held it: what it guards may be in pieces. */
 void lock_renew(struct lock *lock);
 
-/* Take a lock; the GIL is held before and after, and given up while waiting.  False
- * with an exception if a signal handler raised one. */
-bool lock_take(struct lock *lock, enum hold_mode mode);
+typedef struct Container Container;
+
+/* Take a lock, of that object or, with NULL, the umask's; the GIL is held before and
+ * after, and given up while waiting.  False with an exception if a signal handler
+ * raised one, or if the thread would wait for itself: it is in a signal handler or a
+ * finalizer that interrupted a call of its own. */
+bool lock_take(struct lock *lock, enum hold_mode mode, const Container *self);
 void lock_drop(struct lock *lock, enum hold_mode mode);
+
+/* In a forked child that runs a function instead of going on with the call. */
+void locks_forget(void);
 
 /* A number that is another one after each fork. */
 unsigned long process_generation(void);
@@ -161,7 +174,7 @@ enum stage { UNINITIALIZED, BEING_INITIALIZED, INITIALIZED };
 
 /* What changes after __init__() changes under the lock: error_num and place can be set
  * by several at once, and get_path() needs no lock. */
-typedef struct {
+struct Container {
     PyObject_HEAD
     enum stage stage;
     PyObject *name;          /* bytes, the same from __init__() on */
@@ -176,7 +189,7 @@ typedef struct {
     int error_num;
     int timeout;        /* of set_timeout(); 0 if that was not called */
     struct slot *slots; /* terminals that console_getfd() holds */
-} Container;
+};
 
 /* A call that is listened to: see reasons.c. */
 struct listening {

@@ -54,6 +54,7 @@ run_function(void *payload)
     sigset_t none;
     long status = -1;
 
+    locks_forget();
     PyOS_AfterFork_Child();
     attach_begin(&call->attach);
     close(call->attach.report); /* what the function forks must not keep it open */

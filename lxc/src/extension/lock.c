@@ -6,6 +6,10 @@
  * GIL.  Nobody waits for a lock with the GIL held, so a thread that holds a lock can
  * always get the GIL and finish.
  *
+ * Python code may run in the middle of a call, while its thread holds locks: signal
+ * handlers, finalizers, hooks of a fork.  What that calls is out of the rule's order.
+ * It does not queue, and before it waits it looks whether it would wait for itself.
+ *
  * A forked child inherits locks whose holders it does not have.  It takes them for new
  * the first time that it meets them: their generation is older than the process's.
  */
@@ -22,11 +26,28 @@
 /* Counts the forks between this process and the one that loaded the module, from 1. */
 static unsigned long generation = 1;
 
-/* The thread that made the last of these forks. */
-static pthread_t forker;
+/* What a thread holds, and what it waits for.  It is on the heap: a thread that CPython
+ * ends with the process, in the middle of a call, leaves it in the locks' lists. */
+#define MOST_HELD 32
+struct actor {
+    struct holding {
+        struct lock *lock; /* NULL: this one is free */
+        enum hold_mode mode;
+        struct actor *actor;
+        struct holding *next; /* of the same lock */
+    } holdings[MOST_HELD];
+    struct lock *wanted; /* guarded by the registry, as are all actors' */
+    enum hold_mode mode;
+};
 
-/* Guards the renewal of locks, the list of places and the objects' paths; held for a
- * few instructions. */
+static __thread struct actor *me;
+static pthread_key_t actors;
+
+/* The thread that made the last of these forks. */
+static struct actor *survivor;
+
+/* Guards the renewal of locks, the list of places, what threads wait for and the
+ * objects' paths; held for a few instructions. */
 static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
 
 /* save_config changes the umask, which is the whole process's, and puts it back: two at
@@ -39,7 +60,7 @@ static void
 after_fork_in_child(void)
 {
     generation++;
-    forker = pthread_self();
+    survivor = me;
     pthread_mutex_init(&registry, NULL);
     listen_forked();
 }
@@ -50,6 +71,64 @@ process_generation(void)
     return generation;
 }
 
+/* --- Threads ------------------------------------------------------------------ */
+
+static bool
+holds_nothing(const struct actor *actor)
+{
+    for (int i = 0; i < MOST_HELD; i++)
+        if (actor->holdings[i].lock != NULL)
+            return false;
+    return true;
+}
+
+static void
+actor_free(void *actor)
+{
+    if (holds_nothing(actor))
+        free(actor);
+}
+
+/* False: out of memory. */
+static bool
+find_me(void)
+{
+    if (me != NULL)
+        return true;
+    if ((me = calloc(1, sizeof(*me))) == NULL)
+        return false;
+    pthread_setspecific(actors, me);
+    return true;
+}
+
+/* A place to note a lock in; NULL if there is none left, of calls in handlers that
+ * interrupted calls in handlers, and so on. */
+static struct holding *
+free_holding(void)
+{
+    for (int i = 0; i < MOST_HELD; i++)
+        if (me->holdings[i].lock == NULL)
+            return &me->holdings[i];
+    return NULL;
+}
+
+/* Whether this thread holds a lock that comes after this one, or is one of its kind. */
+static bool
+is_out_of_order(const struct lock *lock)
+{
+    for (int i = 0; i < MOST_HELD; i++)
+        if (me->holdings[i].lock != NULL && me->holdings[i].lock->rank >= lock->rank)
+            return true;
+    return false;
+}
+
+void
+locks_forget(void)
+{
+    if (me != NULL)
+        memset(me, 0, sizeof(*me));
+}
+
 bool
 prepare_locks(void)
 {
@@ -58,21 +137,25 @@ prepare_locks(void)
     /* Two interpreters may import the module at once. */
     pthread_mutex_lock(&registry);
     if (!prepared && prepare_listening() &&
+        pthread_key_create(&actors, actor_free) == 0 &&
         pthread_atfork(NULL, NULL, after_fork_in_child) == 0) {
-        lock_init(&umask_lock);
+        lock_init(&umask_lock, OF_PROCESS);
         prepared = true;
     }
     pthread_mutex_unlock(&registry);
     return prepared;
 }
 
+/* --- Locks -------------------------------------------------------------------- */
+
 /* Other threads may look at the generation meanwhile, which comes last. */
 static void
-make_new(struct lock *lock, bool torn)
+make_new(struct lock *lock, enum lock_rank rank, bool torn)
 {
     pthread_condattr_t attributes;
 
     memset(lock, 0, sizeof(*lock));
+    lock->rank = rank;
     lock->torn = torn;
     pthread_mutex_init(&lock->mutex, NULL);
     pthread_condattr_init(&attributes);
@@ -83,9 +166,9 @@ make_new(struct lock *lock, bool torn)
 }
 
 void
-lock_init(struct lock *lock)
+lock_init(struct lock *lock, enum lock_rank rank)
 {
-    make_new(lock, false);
+    make_new(lock, rank, false);
 }
 
 void
@@ -96,6 +179,28 @@ lock_destroy(struct lock *lock)
     pthread_mutex_destroy(&lock->mutex);
 }
 
+/* Its mutex is held, or nobody else has it. */
+static void
+add_holding(struct lock *lock, struct holding *holding)
+{
+    holding->next = lock->holders;
+    lock->holders = holding;
+    if (holding->mode != SHARED)
+        lock->owner = holding->actor;
+}
+
+/* A fork in the middle of a call, by a signal handler for instance, has the call go on
+ * in the child as well. */
+static void
+keep_holdings(struct lock *lock)
+{
+    if (survivor == NULL)
+        return;
+    for (int i = 0; i < MOST_HELD; i++)
+        if (survivor->holdings[i].lock == lock)
+            add_holding(lock, &survivor->holdings[i]);
+}
+
 void
 lock_renew(struct lock *lock)
 {
@@ -103,9 +208,11 @@ lock_renew(struct lock *lock)
         return;
     pthread_mutex_lock(&registry);
     /* A thread that forks while it holds the lock knows what it does. */
-    if (lock->generation != generation)
-        make_new(lock, lock->torn || ((lock->config || lock->alone) &&
-                                      !pthread_equal(lock->owner, forker)));
+    if (lock->generation != generation) {
+        make_new(lock, lock->rank,
+                 lock->torn || (lock->owner != NULL && lock->owner != survivor));
+        keep_holdings(lock);
+    }
     pthread_mutex_unlock(&registry);
 }
 
@@ -125,27 +232,24 @@ exclude(enum hold_mode one, enum hold_mode other)
 }
 
 /* Take the lock if that can be done now and nobody with an earlier ticket waits for
- * what would then be gone; 0 is later than all.  Its mutex is held. */
+ * what would then be gone; 0 is later than all, FIRST before all.  Its mutex is held.
+ */
+#define FIRST 1
 static bool
-grab(struct lock *lock, enum hold_mode mode, unsigned long ticket)
+grab(struct lock *lock, struct holding *holding, enum hold_mode mode,
+     unsigned long ticket)
 {
-    if (lock->alone || (mode == ALONE && lock->users > 0) ||
-        (mode == CONFIG && lock->config))
-        return false;
+    for (const struct holding *other = lock->holders; other; other = other->next)
+        if (exclude(mode, other->mode))
+            return false;
     for (const struct waiter *other = lock->waiters; other; other = other->next) {
         if (ticket != 0 && other->ticket >= ticket)
             break;
         if (exclude(mode, other->mode))
             return false;
     }
-    if (mode == ALONE)
-        lock->alone = true;
-    else
-        lock->users++;
-    if (mode == CONFIG)
-        lock->config = true;
-    if (mode != SHARED)
-        lock->owner = pthread_self();
+    *holding = (struct holding){lock, mode, me, NULL};
+    add_holding(lock, holding);
     return true;
 }
 
@@ -170,6 +274,73 @@ dequeue(struct lock *lock, const struct waiter *waiter)
     *link = waiter->next;
 }
 
+static void
+want(struct lock *lock, enum hold_mode mode)
+{
+    pthread_mutex_lock(&registry);
+    me->wanted = lock;
+    me->mode = mode;
+    pthread_mutex_unlock(&registry);
+}
+
+struct wish {
+    struct lock *lock;
+    enum hold_mode mode;
+};
+
+/* Note what another thread waits for, once; threads of one object wait for the same. */
+static void
+add_wish(struct wish *wishes, int *n, int most, const struct actor *actor)
+{
+    if (actor->wanted == NULL)
+        return;
+    for (int i = 0; i < *n; i++)
+        if (wishes[i].lock == actor->wanted && wishes[i].mode == actor->mode)
+            return;
+    if (*n < most)
+        wishes[(*n)++] = (struct wish){actor->wanted, actor->mode};
+}
+
+/* Whether who waits for the lock in that mode waits for this thread, which holds it, or
+ * for another that holds it and waits for this one, and so on.  The registry is held,
+ * so that what somebody waits for is there. */
+static bool
+leads_to_me(struct lock *lock, enum hold_mode mode, unsigned long search)
+{
+    const struct holding *holding;
+    struct wish wishes[16];
+    int n = 0;
+
+    if (lock->search[mode] == search)
+        return false;
+    lock->search[mode] = search;
+    pthread_mutex_lock(&lock->mutex);
+    for (holding = lock->holders; holding != NULL; holding = holding->next) {
+        if (!exclude(mode, holding->mode))
+            continue;
+        if (holding->actor == me)
+            break;
+        add_wish(wishes, &n, 16, holding->actor);
+    }
+    pthread_mutex_unlock(&lock->mutex);
+    for (int i = 0; holding == NULL && i < n; i++)
+        if (leads_to_me(wishes[i].lock, wishes[i].mode, search))
+            return true;
+    return holding != NULL;
+}
+
+static bool
+would_wait_for_itself(struct lock *lock, enum hold_mode mode)
+{
+    static unsigned long searches;
+    bool found;
+
+    pthread_mutex_lock(&registry);
+    found = leads_to_me(lock, mode, ++searches);
+    pthread_mutex_unlock(&registry);
+    return found;
+}
+
 /* Wait for the lock until the slice of time is over; without the GIL.
  *
  * Between two slices the thread is in no queue, as a signal handler may want the same
@@ -177,7 +348,8 @@ dequeue(struct lock *lock, const struct waiter *waiter)
  * he waits for may hold the lock for as long as a container's monitor does not answer,
  * and the others could go on meanwhile. */
 static bool
-wait_slice(struct lock *lock, enum hold_mode mode, unsigned long *ticket)
+wait_slice(struct lock *lock, struct holding *holding, enum hold_mode mode,
+           unsigned long *ticket)
 {
     struct waiter waiter = {.mode = mode};
     struct timespec until;
@@ -190,44 +362,66 @@ wait_slice(struct lock *lock, enum hold_mode mode, unsigned long *ticket)
         until.tv_nsec -= 1000 * 1000 * 1000;
         until.tv_sec++;
     }
+    want(lock, mode);
     pthread_mutex_lock(&lock->mutex);
-    if (*ticket == 0 || mode == ALONE)
-        *ticket = ++lock->tickets;
+    if (*ticket == 0 || (mode == ALONE && *ticket != FIRST))
+        *ticket = ++lock->tickets + FIRST;
     waiter.ticket = *ticket;
     enqueue(lock, &waiter);
-    while (!(taken = grab(lock, mode, waiter.ticket)) && error == 0)
+    while (!(taken = grab(lock, holding, mode, waiter.ticket)) && error == 0)
         error = pthread_cond_timedwait(&lock->changed, &lock->mutex, &until);
     dequeue(lock, &waiter);
     pthread_cond_broadcast(&lock->changed);
     pthread_mutex_unlock(&lock->mutex);
+    want(NULL, SHARED);
     return taken;
 }
 
-bool
-lock_take(struct lock *lock, enum hold_mode mode)
+static void
+set_busy(const Container *self)
 {
-    unsigned long ticket = 0;
-    bool taken, mine;
+    PyErr_Format(PyExc_RuntimeError,
+                 "%s%s%s is busy: this would have to wait for a call of its own "
+                 "thread, which is in a signal handler or a finalizer",
+                 self != NULL ? "'" : "",
+                 self != NULL ? c_str(self->name) : "the umask",
+                 self != NULL ? "'" : "");
+}
 
-    pthread_mutex_lock(&lock->mutex);
-    taken = grab(lock, mode, 0);
-    mine = !taken && (lock->config || lock->alone) &&
-           pthread_equal(lock->owner, pthread_self());
-    pthread_mutex_unlock(&lock->mutex);
-    if (mine) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "the container is busy with the call that this signal handler "
-                        "interrupted");
+bool
+lock_take(struct lock *lock, enum hold_mode mode, const Container *self)
+{
+    struct holding *holding;
+    unsigned long ticket;
+    bool nested, taken;
+
+    if (!find_me()) {
+        PyErr_NoMemory();
         return false;
     }
+    if ((holding = free_holding()) == NULL) {
+        set_busy(self);
+        return false;
+    }
+    nested = is_out_of_order(lock);
+    ticket = nested ? FIRST : 0;
+    pthread_mutex_lock(&lock->mutex);
+    taken = grab(lock, holding, mode, ticket);
+    pthread_mutex_unlock(&lock->mutex);
     /* Only the main thread answers signals: the others need no GIL in between, for
      * which they would have to wait with no place in the queue. */
-    const bool main_thread = syscall(SYS_gettid) == getpid();
+    const bool in_slices = nested || syscall(SYS_gettid) == getpid();
     while (!taken) {
-        WITHOUT_GIL(do taken = wait_slice(lock, mode, &ticket);
-                    while (!taken && !main_thread));
+        if (nested && would_wait_for_itself(lock, mode)) {
+            set_busy(self);
+            return false;
+        }
+        WITHOUT_GIL(do taken = wait_slice(lock, holding, mode, &ticket);
+                    while (!taken && !in_slices));
         if (!taken && PyErr_CheckSignals() < 0)
             return false;
+        if (!taken)
+            lock_renew(lock); /* the handler may have forked */
     }
     return true;
 }
@@ -235,13 +429,17 @@ lock_take(struct lock *lock, enum hold_mode mode)
 void
 lock_drop(struct lock *lock, enum hold_mode mode)
 {
+    struct holding **link = &lock->holders, *holding;
+
+    lock_renew(lock); /* in a forked child that goes on with the call */
     pthread_mutex_lock(&lock->mutex);
-    if (mode == ALONE) {
-        lock->alone = false;
-    } else {
-        lock->users--;
-        if (mode == CONFIG)
-            lock->config = false;
+    while ((holding = *link) != NULL && (holding->actor != me || holding->mode != mode))
+        link = &holding->next;
+    if (holding != NULL) {
+        *link = holding->next;
+        holding->lock = NULL;
+        if (mode != SHARED)
+            lock->owner = NULL;
     }
     if (lock->waiters != NULL)
         pthread_cond_broadcast(&lock->changed);
@@ -275,7 +473,7 @@ place_get(const char *path, const char *name)
     if (place == NULL) {
         place = fresh;
         fresh = NULL;
-        lock_init(&place->lock);
+        lock_init(&place->lock, OF_CONTAINER);
         place->objects = 0;
         place->next = places;
         places = place;
@@ -387,7 +585,7 @@ open_first(Container *self)
 {
     bool ok;
 
-    if (!lock_take(&self->lock, ALONE))
+    if (!lock_take(&self->lock, ALONE, self))
         return false;
     ok = make_ready(self, 0);
     lock_drop(&self->lock, ALONE);
@@ -403,12 +601,12 @@ take_own(Container *self, int what)
 
     lock_renew(&self->lock);
     for (;;) {
-        if (!lock_take(&self->lock, mode))
+        if (!lock_take(&self->lock, mode, self))
             return false;
         if (is_ready(self, what))
             return true;
         lock_drop(&self->lock, mode);
-        if (!lock_take(&self->lock, ALONE))
+        if (!lock_take(&self->lock, ALONE, self))
             return false;
         ok = make_ready(self, what);
         lock_drop(&self->lock, ALONE);
@@ -420,16 +618,16 @@ take_own(Container *self, int what)
 }
 
 static bool
-take_other(struct lock *lock)
+take_other(struct lock *lock, const Container *self)
 {
     lock_renew(lock);
-    return lock_take(lock, ALONE);
+    return lock_take(lock, ALONE, self);
 }
 
 bool
 umask_take(void)
 {
-    return take_other(&umask_lock);
+    return take_other(&umask_lock, NULL);
 }
 
 void
@@ -471,7 +669,7 @@ hold(PyObject *object, int what)
     }
     if (!take_own(self, what))
         return nothing;
-    if ((what & PIDFD) && !(find_place(self) && take_other(&self->place->lock))) {
+    if ((what & PIDFD) && !(find_place(self) && take_other(&self->place->lock, self))) {
         lock_drop(&self->lock, mode);
         return nothing;
     }
