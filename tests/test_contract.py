@@ -834,7 +834,7 @@ def test_no_function_has_a_name_like_those_of_liblxc(source: Path) -> None:
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
 def test_functions_are_static_unless_the_header_shares_them(source: Path) -> None:
     shared = "".join(path.read_text() for path in PACKAGE.rglob("*.h"))
-    function = r"^(.*)\n(\w+)\([^;{}]*\)\n\{"
+    function = r"^(.*)\n(\w+)\([^;{}\n]*(?:\n +[^;{}\n]*)*\)\n\{"
     defined = re.findall(function, source.read_text(), re.MULTILINE)
     assert defined
     loose = [

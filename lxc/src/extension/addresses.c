@@ -12,7 +12,12 @@
  * does with all its threads.  So a child is made as posix_spawn() makes one: it shares
  * memory and descriptors, which costs the same at any heap size, and never comes back.
  */
-#include "_lxc.h"
+#include "addresses.h"
+
+#include "convert.h"
+#include "handle.h"
+#include "lock.h"
+#include "work.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,26 +1,26 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Calls that are made in a forked C child: start and console here, attach in attach.c.
- *
- * liblxc's start() makes its caller the parent of a monitor, gives the container's init
- * the caller's blocked and ignored signals and, in the foreground, takes the process
- * over.  console() starts a session and ignores SIGTTIN and SIGTTOU for good.  All of
- * that is done to a child, which never touches Python: it reports in messages of one
- * size and goes.
+ * Calls that are made in a forked C child, which never touches Python: it reports in
+ * messages of one size and goes.
  */
-#include "_lxc.h"
+#include "apart.h"
+
+#include "convert.h"
+#include "lock.h"
+#include "reasons.h"
+#include "work.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <termios.h>
-#include <time.h>
 #include <unistd.h>
 
 /* --- Time --------------------------------------------------------------------- */
@@ -241,9 +241,7 @@ child_reap(struct child *child)
     child_log_end(child);
 }
 
-/* Wait for the child's one message.  1 heard, 0 time is up or the child is gone, -1
- * with an exception. */
-static int
+int
 child_hear(struct child *child, struct message *message, double seconds)
 {
     const double end = monotonic() + seconds;
@@ -264,8 +262,7 @@ child_hear(struct child *child, struct message *message, double seconds)
     }
 }
 
-/* The same while an exception is pending: it stays, and newer ones are dropped. */
-static bool
+bool
 child_hear_quietly(struct child *child, struct message *message, double seconds)
 {
     PyObject *type, *value, *traceback;
@@ -364,223 +361,4 @@ terminal_take_back(const struct terminal *terminal)
     tcsetpgrp(terminal->fd, terminal->group);
     tcsetattr(terminal->fd, TCSADRAIN, &terminal->settings);
     restore_signals(&old);
-}
-
-/* --- start -------------------------------------------------------------------- */
-
-/* In a child that nobody else is in. */
-static void
-start_now(void *argument, int fd)
-{
-    start_and_tell(argument, fd);
-}
-
-static void
-stop_now(void *argument, int fd)
-{
-    struct lxc_container *c = argument;
-
-    null_stdio();
-    close_others((int[]){fd, log_descriptor()}, 2);
-    say(fd, SAID_RETURNED, c->stop(c), 0);
-    _exit(EXIT_SUCCESS);
-}
-
-/* A signal handler raised an exception during a start: leave the container in a
- * definite state, which is running if it is almost there, else stopped. */
-static void
-start_interrupted(PyObject *self, struct child *child, bool daemonize)
-{
-    struct message message;
-    struct child stopper;
-
-    if (!daemonize) {
-        child_kill(child, SIGTERM);
-        child_hear_quietly(child, &message, 5);
-        child_kill(child, SIGKILL);
-        return;
-    }
-    if (child_hear_quietly(child, &message, 0.15))
-        return;
-    child_kill(child, SIGKILL);
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    bool forked = false;
-    {
-        HELD held = hold(self, SHARED);
-        if (held.c != NULL)
-            forked = child_fork(&stopper, stop_now, held.c, false);
-    }
-    if (forked) {
-        child_hear_quietly(&stopper, &message, 5);
-        child_kill(&stopper, SIGKILL);
-        child_reap(&stopper);
-    }
-    PyErr_Clear();
-    PyErr_Restore(type, value, traceback);
-}
-
-/* Have the launcher or a forked child make the call. */
-static bool
-start_apart(struct held *held, struct start *start, struct child *child, bool *launched)
-{
-    struct request request = {.what = DO_START, .start = *start};
-    const bool again = *launched;
-
-    start->c = held->c;
-    *launched = !again && is_for_the_launcher(held) && launch(held, &request, child);
-    if (*launched)
-        return true;
-    return !PyErr_Occurred() && child_fork(child, start_now, start, false);
-}
-
-PyObject *
-Container_start(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"useinit", "daemonize", "close_fds", "cmd", NULL};
-    int useinit = 0, daemonize = 1, close_fds = 0, heard;
-    PyObject *cmd = NULL;
-    STRINGS argv = NULL;
-    struct child child;
-    struct message message = {0};
-    struct start start;
-    bool launched = false;
-
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&O&O&O:start", names,
-                                     optional_bool, &useinit, optional_bool, &daemonize,
-                                     optional_bool, &close_fds, &cmd))
-        return NULL;
-    if (cmd != NULL && cmd != Py_None && (argv = strings_from(cmd, "cmd")) == NULL)
-        return NULL;
-    if (!daemonize && !flush_streams())
-        return NULL;
-    start = (struct start){.useinit = useinit,
-                           .daemonize = daemonize,
-                           .close_fds = close_fds,
-                           .cmd = argv != NULL && argv[0] != NULL ? argv : NULL,
-                           .parent = getpid(),
-                           .terminal = terminal_of(daemonize ? -1 : STDIN_FILENO)};
-    do {
-        HELD held = hold(self, CONFIG | ADOPT);
-        if (held.c == NULL)
-            return NULL;
-        if (held.c->lxc_conf == NULL) {
-            because_it(NOT_DEFINED);
-            Py_RETURN_FALSE;
-        }
-        if (journal_has_bare_shmounts(held.self)) {
-            because("lxc.mount.auto = shmounts: lacks a path, and would hang: use "
-                    "shmounts:/a/shared/mount");
-            Py_RETURN_FALSE;
-        }
-        /* Once more by a fork if its file was changed while the launcher read it, or if
-         * that is of no use here. */
-        if (!start_apart(&held, &start, &child, &launched))
-            return NULL;
-        let_go(&held); /* others may stop it meanwhile, or ask it */
-        heard = child_hear(&child, &message, -1);
-        if (heard == 0 && launched)
-            message.said = SAID_STALE;
-        if (heard > 0 && message.said == SAID_USABLE)
-            heard = child_hear(&child, &message, -1);
-        if (heard < 0)
-            start_interrupted(self, &child, daemonize);
-        child_reap(&child);
-    } while (heard >= 0 && launched && message.said == SAID_STALE);
-    terminal_take_back(&start.terminal);
-    if (heard < 0)
-        return NULL;
-    if (heard == 0) {
-        because("the process that was to start it was killed");
-        Py_RETURN_FALSE;
-    }
-    if (!daemonize && message.value) /* liblxc leaves a wait status there */
-        __atomic_store_n(&((Container *)self)->error_num,
-                         WIFSIGNALED(message.extra) ? 128 + WTERMSIG(message.extra)
-                                                    : WEXITSTATUS(message.extra),
-                         __ATOMIC_RELAXED);
-    return PyBool_FromLong(message.value);
-}
-
-/* --- console ------------------------------------------------------------------ */
-
-struct console {
-    struct lxc_container *c;
-    int ttynum, stdinfd, stdoutfd, stderrfd, escape;
-    pid_t parent;
-    struct terminal terminal;
-};
-
-static void
-console_now(void *argument, int fd)
-{
-    const struct console *console = argument;
-    struct lxc_container *c = console->c;
-
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != console->parent)
-        _exit(EXIT_FAILURE);
-    terminal_give(&console->terminal);
-    default_signals();
-    close_others((int[]){fd, log_descriptor(), console->stdinfd, console->stdoutfd,
-                         console->stderrfd},
-                 5);
-    say(fd, SAID_RETURNED,
-        c->console(c, console->ttynum, console->stdinfd, console->stdoutfd,
-                   console->stderrfd, console->escape),
-        0);
-    _exit(EXIT_SUCCESS);
-}
-
-PyObject *
-Container_console(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"ttynum",   "stdinfd", "stdoutfd",
-                            "stderrfd", "escape",  NULL};
-    struct console console = {.ttynum = -1, .stdoutfd = 1, .stderrfd = 2, .escape = 1};
-    struct child child;
-    struct message message = {0};
-    bool running, forked;
-    int heard;
-
-    if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "|O&O&O&O&O&:console", names, optional_int, &console.ttynum,
-            optional_int, &console.stdinfd, optional_int, &console.stdoutfd,
-            optional_int, &console.stderrfd, optional_int, &console.escape) ||
-        !flush_streams())
-        return NULL;
-    HELD held = hold(self, CONFIG | ADOPT);
-    if (held.c == NULL)
-        return NULL;
-    struct lxc_container *c = held.c;
-    WITHOUT_GIL(running = c->is_running(c));
-    if (!running) {
-        because_it(NOT_RUNNING);
-        Py_RETURN_FALSE;
-    }
-    console.c = c;
-    console.parent = getpid();
-    console.terminal = terminal_of(console.stdinfd);
-    forked = child_fork(&child, console_now, &console, false);
-    let_go(&held);
-    if (!forked)
-        return NULL;
-    heard = child_hear(&child, &message, -1);
-    if (heard <= 0)
-        child_kill(&child, SIGKILL);
-    child_reap(&child);
-    terminal_take_back(&console.terminal);
-    if (heard < 0)
-        return NULL;
-    if (heard == 0) {
-        because("the process at the console was killed");
-        Py_RETURN_FALSE;
-    }
-    if (message.value != 0) {
-        PyErr_Format(PyExc_ValueError,
-                     "no free terminal (ttynum=%d) in the container: see lxc.tty.max",
-                     console.ttynum);
-        return NULL;
-    }
-    Py_RETURN_TRUE;
 }

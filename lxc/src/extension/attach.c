@@ -7,7 +7,18 @@
  * are C functions there, and no Python runs between the fork and exec.  Any other
  * callable is Python, so the fork is bracketed by CPython's hooks.
  */
-#include "_lxc.h"
+#include "attach.h"
+
+#include "apart.h"
+#include "convert.h"
+#include "features.h"
+#include "handle.h"
+#include "journal.h"
+#include "lock.h"
+#include "reasons.h"
+#include "request.h"
+#include "spawn.h"
+#include "work.h"
 
 #include <dirent.h>
 #include <errno.h>

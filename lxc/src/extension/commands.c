@@ -2,7 +2,15 @@
  *
  * What run() and popen() need of C; what they do is in process.py.
  */
-#include "_lxc.h"
+#include "commands.h"
+
+#include "apart.h"
+#include "convert.h"
+#include "handle.h"
+#include "lock.h"
+#include "request.h"
+#include "spawn.h"
+#include "work.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -11,7 +11,16 @@
  * tell where liblxc is, and the child of liblxc's that saves the configuration takes it
  * back first.
  */
-#include "_lxc.h"
+#include "create.h"
+
+#include "apart.h"
+#include "convert.h"
+#include "features.h"
+#include "handle.h"
+#include "journal.h"
+#include "lock.h"
+#include "reasons.h"
+#include "work.h"
 
 #include <errno.h>
 #include <dirent.h>

@@ -6,7 +6,14 @@
  * long it is: behind its last member there is memory of somebody else.  So the version
  * of the library decides what may be called, and one table says since when.
  */
-#include "_lxc.h"
+#include "features.h"
+
+#include "convert.h"
+#include "handle.h"
+#include "lock.h"
+#include "reasons.h"
+
+#include <lxc/version.h>
 
 #include <errno.h>
 #include <fcntl.h>

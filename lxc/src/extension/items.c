@@ -11,7 +11,14 @@
  *     lines away as well, and comes before those that follow;
  *   - what is cleared but comes from an included file gets a line that clears it.
  */
-#include "_lxc.h"
+#include "items.h"
+
+#include "convert.h"
+#include "handle.h"
+#include "journal.h"
+#include "lock.h"
+#include "reasons.h"
+#include "work.h"
 
 #include <stdlib.h>
 #include <string.h>

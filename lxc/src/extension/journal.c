@@ -11,7 +11,11 @@
  * that begin with a space.  The journal knows these lines, so that clearing an item can
  * add one that clears it in the file, too.
  */
-#include "_lxc.h"
+#include "journal.h"
+
+#include "convert.h"
+#include "handle.h"
+#include "work.h"
 
 #include <ctype.h>
 #include <dirent.h>

@@ -6,7 +6,10 @@
  * whatever that is; it sorts them by their bytes, anew after each one.  Here they are
  * sorted once.  Which containers run, defined or not, liblxc says itself.
  */
-#include "_lxc.h"
+#include "listing.h"
+
+#include "convert.h"
+#include "handle.h"
 
 #include <dirent.h>
 #include <stdlib.h>

@@ -13,7 +13,14 @@
  * A forked child inherits locks whose holders it does not have.  It takes them for new
  * the first time that it meets them: their generation is older than the process's.
  */
-#include "_lxc.h"
+#include "lock.h"
+
+#include "convert.h"
+#include "features.h"
+#include "handle.h"
+#include "journal.h"
+#include "reasons.h"
+#include "work.h"
 
 #include <errno.h>
 #include <limits.h>

@@ -7,7 +7,14 @@
  * other descriptors.  During a dump liblxc takes any signal with a handler for the end
  * of criu.
  */
-#include "_lxc.h"
+#include "migrate.h"
+
+#include "apart.h"
+#include "convert.h"
+#include "handle.h"
+#include "lock.h"
+#include "reasons.h"
+#include "work.h"
 
 #include <errno.h>
 #include <stdlib.h>

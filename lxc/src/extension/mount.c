@@ -6,7 +6,15 @@
  * lxc.mount.auto = shmounts:/a/shared/mount makes when the container starts.  The errno
  * stays in the child.
  */
-#include "_lxc.h"
+#include "mount.h"
+
+#include "apart.h"
+#include "commands.h"
+#include "convert.h"
+#include "handle.h"
+#include "lock.h"
+#include "reasons.h"
+#include "work.h"
 
 #include <errno.h>
 #include <fcntl.h>

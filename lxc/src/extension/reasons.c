@@ -7,7 +7,13 @@
  * the call failed, and may be of another one (see overlaps()).  Whose line is whose is
  * for errors.py to say.
  */
-#include "_lxc.h"
+#include "reasons.h"
+
+#include "apart.h"
+#include "convert.h"
+#include "handle.h"
+#include "lock.h"
+#include "work.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -7,7 +7,15 @@
  * the container anew, so it must be told what the handle's configuration is: see
  * journal.c.
  */
-#include "_lxc.h"
+#include "spawn.h"
+
+#include "apart.h"
+#include "convert.h"
+#include "handle.h"
+#include "journal.h"
+#include "reasons.h"
+#include "request.h"
+#include "work.h"
 
 #include <errno.h>
 #include <fcntl.h>

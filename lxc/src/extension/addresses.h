@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The interfaces and addresses inside a running container.
+ */
+#ifndef PYTHON_LXC_ADDRESSES_H
+#define PYTHON_LXC_ADDRESSES_H
+
+#include "convert.h"
+
+PyObject *Container_get_interfaces(PyObject *self, PyObject *ignored);
+PyObject *Container_get_ips(PyObject *self, PyObject *args, PyObject *kwargs);
+
+#endif
