@@ -68,12 +68,10 @@ def create(
         try:  # as lxc-create does
             os.makedirs(path, 0o755, exist_ok=True)
         except OSError as error:
-            why = "denied" if isinstance(error, PermissionError) else None
-            reason = f"{path} cannot be made: {error.strerror}"
-            return False, (reason, why, *NOTHING_HEARD)
-    with creating(path, container.name) as alone:
-        if not alone:
-            return False, taken("another thread or process is creating it")
+            return False, not_made(path, error)
+    with creating(path, container.name) as in_the_way:
+        if in_the_way:
+            return False, in_the_way
         if template is None:
             return bool(raw.save_config()), None
         return create_alone(container, raw, template, flags, arguments, bdevtype, specs)
@@ -81,6 +79,11 @@ def create(
 
 def taken(reason: str) -> Heard:
     return (reason, "exists", *NOTHING_HEARD)
+
+
+def not_made(path: str, error: OSError) -> Heard:
+    why = "denied" if isinstance(error, PermissionError) else None
+    return (f"{path} cannot be made: {error.strerror}", why, *NOTHING_HEARD)
 
 
 def create_alone(
@@ -101,10 +104,14 @@ def create_alone(
         if has_rootfs(container):
             return False, taken("it has a root filesystem already")
         before = Before(directory, specs.get("dir"))
-        ok, output, ours, robbed, failed = raw._create(
+        ok, output, ours, robbed, failed, interruption = raw._create(
             template, flags, bdevtype or None, args=arguments, **specs
         )
         heard = _lxc._heard()
+        if interruption is not None:
+            if not ok and not robbed:
+                before.restore(container, ours)
+            raise interruption
         if ok and os.path.isdir(directory):
             return True, heard
         # An lxc-create that began a moment earlier destroys what it finds there when
@@ -112,7 +119,7 @@ def create_alone(
         if robbed or ok:
             continue
         if ours:
-            before.restore(container)
+            before.restore(container, ours)
         else:
             before.remove_directory()
             if reason := why_taken(container, directory):
@@ -282,21 +289,29 @@ def lock_path(path: str, name: str) -> str:
 
 
 @contextlib.contextmanager
-def creating(path: str, name: str) -> Iterator[bool]:
-    """Hold the lock; False where another thread or process has it.
+def creating(path: str, name: str) -> Iterator[Heard | None]:
+    """Hold the lock, or get the reason why that cannot be.
 
     The file stays: to remove it would let two in, one with the old file.
     """
     file = lock_path(path, name)
-    os.makedirs(os.path.dirname(file), exist_ok=True)
-    fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.makedirs(os.path.dirname(file), exist_ok=True)
+        fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        yield not_made(error.filename, error)
+        return
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            yield False
-        else:
-            yield True
+            yield taken("another thread or process is creating it")
+            return
+        try:
+            yield None
+        finally:
+            # A process that was forked meanwhile has the descriptor as well.
+            fcntl.flock(fd, fcntl.LOCK_UN)
     finally:
         os.close(fd)
 
@@ -306,28 +321,43 @@ def marker(directory: str) -> str:
     return os.path.join(directory, "partial")
 
 
-def is_at_work(file: str) -> bool:
-    """Whether a process is there that has a marker locked, as it does from a moment
-    after it made it."""
-    for pause in (0, 0.05):
-        time.sleep(pause)
-        try:
-            fd = os.open(file, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
+def is_at_work(file: str, moment: float = 0.5) -> bool:
+    """Whether a process is there that has a marker locked: as it does from a moment
+    after it made it, until a moment before it removes it."""
+    end = time.monotonic() + moment
+    while not is_locked(file):
+        if not os.path.lexists(file) or time.monotonic() > end:
             return False
-        except OSError:
-            return True  # mode 0000: only root can tell
-        try:
-            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, WRITE_LOCK)
-        except OSError:
-            return True
-        finally:
-            os.close(fd)
-    return False
+        time.sleep(0.02)
+    return True
+
+
+def is_locked(file: str) -> bool:
+    try:
+        fd = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError:  # mode 0000: only root may open it
+        return is_listed_as_locked(file)
+    try:
+        answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, WRITE_LOCK)
+    finally:
+        os.close(fd)
+    return bool(struct.unpack(FLOCK, answer)[0] != fcntl.F_UNLCK)
+
+
+def is_listed_as_locked(file: str) -> bool:
+    try:
+        number = os.stat(file).st_ino
+        with open("/proc/locks") as locks:
+            return any(line.split()[-3].endswith(f":{number}") for line in locks)
+    except FileNotFoundError:
+        return False
 
 
 # struct flock: a write lock of the whole file; l_pid has to be 0.
-WRITE_LOCK = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+FLOCK = "hhqqi4x"
+WRITE_LOCK = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 
 
 def why_taken(container: Container, directory: str) -> str | None:
@@ -374,17 +404,20 @@ class Before:
         self.root = root
         self.root_names = names_in(root) if root else None
 
-    def restore(self, container: Container) -> None:
+    def restore(self, container: Container, ours: bool) -> None:
         """Remove what the create made, and nothing else.
 
-        liblxc had the container to itself, so that what is new is this call's; if
+        Where liblxc had the container to itself, what is new is this call's; if
         another one has it by now, that one made it.
         """
         partial = marker(self.directory)
         if os.path.lexists(partial):
-            if is_at_work(partial):
+            if is_at_work(partial, 0 if ours else 0.05):
                 return
-            os.unlink(partial)  # its process crashed
+            os.unlink(partial)  # its process crashed, or was killed
+        if not ours:
+            self.remove_directory()
+            return
         self.remove_storage(container)
         if self.root is not None:
             remove_new(container, self.root, self.root_names)
@@ -483,9 +516,9 @@ def made_alone(
     path, name = os.path.abspath(os.fsdecode(path)), os.fsdecode(name)
     if not is_name(name):
         return call(), None  # which says what is wrong with it
-    with creating(path, name) as alone:
-        if not alone:
-            return False, taken("another thread or process is creating it")
+    with creating(path, name) as in_the_way:
+        if in_the_way:
+            return False, in_the_way
         directory = os.path.join(path, name)
         before = os.path.lexists(directory)
         if call():

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from conftest import create_bare, remove_cgroups
-from support import wait_until
+from support import alive, wait_until
 
 import lxc
 
@@ -426,3 +426,202 @@ def test_a_template_may_ask_at_a_terminal(
 
 def test_create_bare_needs_no_template(own_path: str, name: str) -> None:
     assert create_bare(name, own_path).defined
+
+
+# --- Signals, descriptors and streams while it runs -----------------------------------
+
+INTERRUPTED = """
+import os, signal, sys, threading, time, lxc
+from pathlib import Path
+name, path, template = sys.argv[1:]
+directory = Path(path, name)
+def interrupt():
+    while not (directory / "begun").exists():
+        time.sleep(0.005)
+    print(*(directory / "rootfs/pids").read_text().split())
+    print(time.monotonic())
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=interrupt, daemon=True).start()
+container = lxc.Container(name, path)
+before = os.listdir("/proc/self/fd")
+try:
+    container.create(template, lxc.LXC_CREATE_QUIET)
+except KeyboardInterrupt:
+    print(time.monotonic(), os.listdir("/proc/self/fd") == before)
+print(container.defined, container.create("/bin/true", lxc.LXC_CREATE_QUIET))
+"""
+
+# What it starts is in another session, ignores signals, and has lost its parent.
+STUBBORN = """
+for argument; do
+    case $argument in
+    --path=*) path=${argument#*=} ;;
+    --rootfs=*) root=${argument#*=} ;;
+    esac
+done
+trap '' INT TERM
+(setsid sleep 300 & echo $! >>"$root/pids")
+sleep 300 &
+echo $! $$ >>"$root/pids"
+touch "$path/begun"
+wait
+"""
+
+
+@pytest.mark.parametrize("defined", [False, True])
+def test_ctrl_c_ends_the_template_and_takes_back_what_was_made(
+    tmp_path: Path, own_path: str, name: str, defined: bool
+) -> None:
+    directory = Path(own_path, name)
+    if defined:
+        directory.mkdir()
+        (directory / "mine").write_text("mine")
+        assert lxc.Container(name, own_path).save_config()
+    before = tree(Path(own_path))
+    template = noisy(tmp_path, STUBBORN)
+    ended = subprocess.run(
+        [sys.executable, "-Ic", INTERRUPTED, name, own_path, template],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert ended.stderr == ""
+    pids, begin, end, last = ended.stdout.splitlines()
+    assert len(pids.split()) == 3
+    assert not any(alive(int(pid)) for pid in pids.split())
+    raised, tidy = end.split()
+    assert float(raised) - float(begin) < 0.2
+    assert tidy == "True"
+    # It can be made afterwards, and is not in its own way.
+    assert last == f"{defined} True"
+    shutil.rmtree(directory / "rootfs")
+    if defined:
+        assert tree(Path(own_path)).keys() == before.keys()
+        assert (directory / "mine").read_text() == "mine"
+
+
+def test_what_creates_holds_no_descriptors_of_the_caller(
+    tmp_path: Path, own_path: str, name: str
+) -> None:
+    """Nor does the template, but for those that it can inherit."""
+    body = f"ls -l /proc/$PPID/fd /proc/$$/fd >{tmp_path}/fds; echo $PPID; exit 1"
+    container = lxc.Container(name, own_path)
+    log = tmp_path / "log"
+    assert container.set_config_item("lxc.log.file", str(log))
+    (tmp_path / "given").touch()
+    with open(tmp_path / "secret", "w"), open(tmp_path / "given") as given:
+        os.set_inheritable(given.fileno(), True)
+        reader, writer = os.pipe()
+        inode = os.fstat(writer).st_ino
+        assert container.create(noisy(tmp_path, body), QUIET) is False
+        os.close(reader)
+        os.close(writer)
+    creator, _, own = (tmp_path / "fds").read_text().partition("\n\n")
+    assert f"pipe:[{inode}]" not in creator + own
+    assert "/secret" not in creator + own
+    assert "/given" in own
+    assert "/given" not in creator
+    assert "/log" in creator  # liblxc writes to it
+
+
+def test_a_chatty_process_that_a_template_leaves_is_not_waited_for(
+    tmp_path: Path, own_path: str, name: str
+) -> None:
+    pid = tmp_path / "pid"
+    body = f"yes & echo $! >{pid}; sleep 0.1; exit 1"
+    container = lxc.Container(name, own_path)
+    begin = time.monotonic()
+    assert container.create(noisy(tmp_path, body), QUIET) is False
+    assert time.monotonic() - begin < 10
+    wait_until(lambda: not alive(int(pid.read_text())))  # nobody reads it any more
+
+
+BLOCKED = """
+import signal, sys, threading, time, os, lxc
+threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    lxc.Container(*sys.argv[1:3]).create(sys.argv[3])
+except KeyboardInterrupt:
+    print("interrupted", file=sys.stderr)
+"""
+
+
+def test_ctrl_c_is_answered_where_nobody_reads_the_output(
+    tmp_path: Path, own_path: str, name: str
+) -> None:
+    template = noisy(tmp_path, "head -c 1000000 /dev/zero")
+    command = [sys.executable, "-Ic", BLOCKED, name, own_path, template]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.read() == b"interrupted\n"
+    assert os.listdir(own_path) == []
+
+
+def test_output_goes_on_as_it_comes(tmp_path: Path, own_path: str, name: str) -> None:
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    template = noisy(tmp_path, f"echo first; read line <{go}; echo second; exit 1")
+    program = (
+        "import lxc, sys; print('before', end=' '); "
+        "print(lxc.Container(*sys.argv[1:3]).create(sys.argv[3]))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-Ic", program, name, own_path, template],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "before first\n"
+        go.write_text("on\n")
+        assert process.stdout.read() == "second\nFalse\n"
+
+
+def test_a_process_forked_meanwhile_does_not_keep_the_lock(
+    tmp_path: Path, own_path: str, name: str, template: str
+) -> None:
+    container = lxc.Container(name, own_path)
+    results: list[bool] = []
+    thread = threading.Thread(
+        target=lambda: results.append(container.create(template, QUIET, ["0.3"]))
+    )
+    thread.start()
+    wait_until(Path(own_path, name, "rootfs/etc/maker").exists)
+    worker = subprocess.Popen(["sleep", "60"], close_fds=False)
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(60)
+        os._exit(0)
+    try:
+        thread.join()
+        assert results == [True]
+        assert container.destroy()
+        assert container.create(template, QUIET), container.last_error
+    finally:
+        worker.kill()
+        worker.wait()
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def test_an_empty_directory_is_kept_as_it_is(
+    tmp_path: Path, own_path: str, name: str, template: str
+) -> None:
+    root, directory = tmp_path / "root", Path(own_path, name)
+    for made in (root, directory):
+        made.mkdir(0o2750)
+        os.chown(made, 1234, 1234)
+        made.chmod(0o2750)
+    before = [made.stat().st_ino for made in (root, directory)]
+    container = lxc.Container(name, own_path)
+    specs = {"dir": str(root)}
+    assert not container.create(template, QUIET, ["fail"], bdev_specs=specs)
+    for made, number in zip((root, directory), before):
+        assert (made.stat().st_ino, os.listdir(made)) == (number, [])
+    assert directory.stat().st_uid == 1234
+    assert directory.stat().st_mode & 0o7777 == 0o2750

@@ -29,6 +29,8 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -45,7 +47,7 @@ struct create {
     int output[2]; /* for its stdout and stderr; -1: it keeps the caller's */
 };
 
-/* What a failed call has come to, in bits. */
+/* What a call has come to, in bits. */
 enum {
     FULL = 1,     /* the disk was full when a child of liblxc's failed */
     HELD_IT = 2,  /* liblxc had the container to itself: what is new there is ours */
@@ -60,9 +62,10 @@ enum {
 static struct {
     struct lxc_container *c;
     char *partial; /* the file that marks a container that is being created */
-    bool keep;     /* there is something in the directory, or in another for its root */
+    bool keep;     /* the directory is there already, or another for its root */
     bool theirs;   /* it was said before that liblxc does not manage the storage */
     int forks;     /* liblxc's: the first makes the storage, the second the template */
+    bool alone;    /* the template has what the caller left it */
     int report;
     volatile int facts;
 } creating;
@@ -117,6 +120,60 @@ in_its_child(void)
     set_managed(true);
 }
 
+/* --- Its descriptors ---------------------------------------------------------- */
+
+/* Whether liblxc may write its log there. */
+static bool
+is_log(int fd, const struct stat *log)
+{
+    struct stat status;
+
+    return fd == log_descriptor() ||
+           (log->st_ino != 0 && fstat(fd, &status) == 0 &&
+            status.st_dev == log->st_dev && status.st_ino == log->st_ino);
+}
+
+/* Put /dev/null in the place of the caller's descriptors: a pipe of his must not stay
+ * open as long as this process lives.  The numbers stay taken, as liblxc may remember
+ * one.  What he made inheritable is the template's, too. */
+static void
+leave_descriptors(bool inheritable)
+{
+    char *file = config_get(creating.c, "lxc.log.file");
+    const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    DIR *directory = opendir("/proc/self/fd");
+    struct stat log = {0};
+    struct dirent *entry;
+
+    if (file == NULL || stat(file, &log) < 0)
+        log.st_ino = 0;
+    free(file);
+    while (null >= 0 && directory != NULL && (entry = readdir(directory)) != NULL) {
+        const int fd = atoi(entry->d_name);
+
+        if (fd > STDERR_FILENO && fd != null && fd != dirfd(directory) &&
+            fd != creating.report && !is_log(fd, &log) &&
+            (inheritable || (fcntl(fd, F_GETFD) & FD_CLOEXEC)))
+            dup3(null, fd, O_CLOEXEC);
+    }
+    if (directory != NULL)
+        closedir(directory);
+    if (null > STDERR_FILENO)
+        close(null);
+}
+
+/* In the parent of what liblxc forks. */
+static void
+after_its_fork(void)
+{
+    if (creating.forks == 2 && !creating.alone) {
+        creating.alone = true;
+        leave_descriptors(true);
+    }
+}
+
+/* --- What came of it ---------------------------------------------------------- */
+
 /* The last thing that can fail is to read what the template wrote: try that first. */
 static bool
 can_be_read(void)
@@ -157,17 +214,11 @@ look_at_child(int number, siginfo_t *ended, void *context)
 }
 
 static bool
-has_entries(const char *path)
+is_there(const char *path)
 {
-    DIR *directory = path != NULL ? opendir(path) : NULL;
-    struct dirent *entry;
-    bool found = false;
+    struct stat status;
 
-    while (directory != NULL && !found && (entry = readdir(directory)) != NULL)
-        found = strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
-    if (directory != NULL)
-        closedir(directory);
-    return found;
+    return path != NULL && lstat(path, &status) == 0;
 }
 
 static void
@@ -206,6 +257,12 @@ begin_unmanaged(struct lxc_container *c)
     set_managed(false);
 }
 
+static void
+stay(int number)
+{
+    (void)number;
+}
+
 /* In a child: liblxc crashes where a template removes the configuration, and its umask
  * and ignored signals are nobody else's there. */
 static void
@@ -221,13 +278,16 @@ create_now(void *argument, int fd)
     bool ok;
 
     default_signals();
+    signal(SIGINT, stay); /* a typed Ctrl-C ends the template, and the caller ends us */
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
     redirect(create->output);
     if (asprintf(&directory, "%s/%s", c->config_path, c->name) < 0 ||
         asprintf(&creating.partial, "%s/partial", directory) < 0)
         _exit(EXIT_FAILURE);
     creating.c = c;
     creating.report = fd;
-    creating.keep = has_entries(directory) || has_entries(create->specs->dir);
+    creating.keep = is_there(directory) || is_there(create->specs->dir);
+    leave_descriptors(false);
     /* All that liblxc does without a template is to save, and to destroy if it cannot.
      */
     if (create->template == NULL && has_configuration(c)) {
@@ -237,7 +297,7 @@ create_now(void *argument, int fd)
     if (has_configuration(c))
         begin_unmanaged(c);
     sigaction(SIGCHLD, &action, NULL);
-    pthread_atfork(before_its_fork, NULL, in_its_child);
+    pthread_atfork(before_its_fork, after_its_fork, in_its_child);
     ok = c->create(c, create->template, create->bdevtype, create->specs, create->flags,
                    create->argv);
     say(fd, SAID_RETURNED, ok, creating.facts);
@@ -246,48 +306,122 @@ create_now(void *argument, int fd)
 
 /* --- What the template says --------------------------------------------------- */
 
-/* What comes from its stdout and stderr. */
+/* One of its streams, on the way to the caller's. */
+struct stream {
+    int from, to; /* -1: it keeps the caller's; it goes nowhere */
+    size_t begin, end;
+    bool finishing; /* at most so much is still taken in: */
+    size_t left;
+    char data[PIPE_BUF];
+};
+
 struct output {
-    int fds[2];  /* ours; -1: it keeps the caller's */
-    int to[2];   /* where it goes on to; -1: nowhere */
+    struct stream streams[2];
     size_t size; /* of all that came */
     char tail[TAIL];
 };
 
+/* What a call has come to. */
+struct outcome {
+    bool ok;
+    int facts;
+    struct output output;
+    PyObject *interruption; /* the exception of a signal's handler, or NULL */
+};
+
 static void
-output_keep(struct output *output, const char *data, size_t size)
+output_init(struct output *output)
 {
-    for (size_t i = 0; i < size; i++)
-        output->tail[output->size++ % TAIL] = data[i];
+    output->size = 0;
+    for (int n = 0; n < 2; n++) {
+        struct stream *stream = &output->streams[n];
+
+        stream->from = stream->to = -1;
+        stream->begin = stream->end = 0;
+        stream->finishing = false;
+    }
 }
 
-/* Take in and hand on what there is, without waiting for more.  False at the end. */
-static bool
-output_take(struct output *output, int n)
+static void
+stream_close(struct stream *stream)
 {
-    char data[4096];
-    ssize_t got = read(output->fds[n], data, sizeof(data));
+    if (stream->from >= 0)
+        close(stream->from);
+    stream->from = -1;
+}
 
-    if (got <= 0)
-        return got < 0 && (errno == EINTR || errno == EAGAIN);
-    output_keep(output, data, (size_t)got);
-    for (ssize_t done = 0, more; done < got && output->to[n] >= 0; done += more) {
-        more = write(output->to[n], data + done, (size_t)(got - done));
-        if (more < 0 && errno == EAGAIN) /* somebody made it nonblocking */
-            poll(&(struct pollfd){.fd = output->to[n], .events = POLLOUT}, 1, 100);
-        more = more < 0 && (errno == EINTR || errno == EAGAIN) ? 0 : more;
-        if (more < 0)
-            output->to[n] = -1; /* nobody reads it: the template need not know */
+/* Hand on what is waiting; it was asked before whether there is room for it. */
+static void
+stream_write(struct stream *stream)
+{
+    const ssize_t n =
+        write(stream->to, stream->data + stream->begin, stream->end - stream->begin);
+
+    if (n > 0)
+        stream->begin += (size_t)n;
+    else if (n < 0 && errno != EINTR && errno != EAGAIN)
+        stream->to = -1; /* nobody reads it: the template need not know */
+}
+
+static void
+stream_read(struct stream *stream, struct output *output)
+{
+    const bool last = stream->finishing && stream->left < sizeof(stream->data);
+    const ssize_t n =
+        read(stream->from, stream->data, last ? stream->left : sizeof(stream->data));
+
+    if (n <= 0) {
+        if (n == 0 || (errno != EINTR && errno != EAGAIN))
+            stream_close(stream);
+        return;
     }
-    return true;
+    for (ssize_t i = 0; i < n; i++)
+        output->tail[output->size++ % TAIL] = stream->data[i];
+    stream->begin = 0;
+    stream->end = (size_t)n;
+    if (stream->finishing)
+        stream->left -= (size_t)n;
+}
+
+static bool
+stream_waits(const struct stream *stream)
+{
+    return stream->to >= 0 && stream->begin < stream->end;
+}
+
+static bool
+stream_is_over(const struct stream *stream)
+{
+    return !stream_waits(stream) &&
+           (stream->from < 0 || (stream->finishing && stream->left == 0));
+}
+
+static struct pollfd
+stream_entry(const struct stream *stream)
+{
+    if (stream_waits(stream))
+        return (struct pollfd){.fd = stream->to, .events = POLLOUT};
+    return (struct pollfd){.fd = stream_is_over(stream) ? -1 : stream->from,
+                           .events = POLLIN};
+}
+
+/* What is there by now, not what a process in the background may say later. */
+static void
+stream_finish(struct stream *stream)
+{
+    int size = 0;
+
+    if (stream->finishing || stream->from < 0)
+        return;
+    stream->finishing = true;
+    stream->left = ioctl(stream->from, FIONREAD, &size) == 0 ? (size_t)size : 0;
 }
 
 static void
 output_close(struct output *output)
 {
     for (int n = 0; n < 2; n++)
-        if (output->fds[n] >= 0)
-            close(output->fds[n]);
+        stream_close(&output->streams[n]);
 }
 
 /* A template that may ask keeps the caller's terminal. */
@@ -296,21 +430,21 @@ output_open(struct output *output, struct create *create)
 {
     const bool quiet = create->flags & LXC_CREATE_QUIET;
 
-    *output = (struct output){.fds = {-1, -1}, .to = {-1, -1}};
     create->output[0] = create->output[1] = -1;
     if (!quiet && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO))
         return true;
     create->flags &= ~LXC_CREATE_QUIET;
     for (int n = 0; n < 2; n++) {
+        struct stream *stream = &output->streams[n];
         int ends[2];
 
         if (pipe2(ends, O_CLOEXEC) < 0)
             return false;
-        output->fds[n] = above_stdio(ends[0]);
+        stream->from = above_stdio(ends[0]);
         create->output[n] = above_stdio(ends[1]);
-        output->to[n] = quiet ? -1 : n + 1;
-        fcntl(output->fds[n], F_SETFL, O_NONBLOCK);
-        if (output->fds[n] < 0 || create->output[n] < 0)
+        stream->to = quiet ? -1 : n + 1;
+        fcntl(stream->from, F_SETFL, O_NONBLOCK);
+        if (stream->from < 0 || create->output[n] < 0)
             return false;
     }
     return true;
@@ -331,68 +465,122 @@ output_bytes(const struct output *output)
     return bytes;
 }
 
-/* --- The call ----------------------------------------------------------------- */
+/* --- Its end ------------------------------------------------------------------ */
 
-/* What is there by now, not what a process in the background may say later. */
-static void
-output_drain(struct output *output)
+static bool
+is_below(pid_t pid, pid_t top)
 {
-    for (int n = 0; n < 2; n++) {
-        struct pollfd entry = {.fd = output->fds[n], .events = POLLIN};
-
-        while (output->fds[n] >= 0 && poll(&entry, 1, 0) > 0 && output_take(output, n))
-            ;
-    }
+    for (int i = 0; i < 1000 && pid > 1; i++)
+        if ((pid = parent_of(pid)) == top)
+            return true;
+    return false;
 }
 
-/* Wait for a moment, and take in what there is; no Python.  True when the child is
- * gone, or has said what came of the call. */
+/* Whether there were any. */
+static bool
+kill_below(pid_t top)
+{
+    DIR *processes = opendir("/proc");
+    struct dirent *entry;
+    bool found = false;
+
+    while (processes != NULL && (entry = readdir(processes)) != NULL) {
+        const pid_t pid = atoi(entry->d_name);
+
+        if (pid > 1 && is_below(pid, top) && !has_ended(pid)) {
+            kill(pid, SIGKILL);
+            found = true;
+        }
+    }
+    if (processes != NULL)
+        closedir(processes);
+    return found;
+}
+
+/* The child, which would go on with its work, and the template with all that it has
+ * started: what loses its parent comes to the child. */
+static void
+end_all(const struct child *child)
+{
+    child_kill(child, SIGSTOP);
+    for (int i = 0; i < 200 && !child_gone(child) && kill_below(child->pid); i++)
+        nap(0.001);
+    child_kill(child, SIGKILL);
+}
+
+/* --- The call ----------------------------------------------------------------- */
+
+/* Wait for a moment, and take in and hand on what there is; no Python.  True when the
+ * child is gone, or has said what came of the call. */
 static bool
 hear_more(const struct child *child, struct output *output, struct message *message,
           int *facts)
 {
-    struct pollfd entries[] = {{.fd = output->fds[0], .events = POLLIN},
-                               {.fd = output->fds[1], .events = POLLIN},
+    struct pollfd entries[] = {stream_entry(&output->streams[0]),
+                               stream_entry(&output->streams[1]),
                                {.fd = child->fd, .events = POLLIN}};
+    const bool said = message->said == SAID_RETURNED;
 
-    poll(entries, 3, (int)(STEP * 1000));
-    bool gone = child_gone(child); /* first: what it said before is there to be heard */
+    poll(entries, said ? 2 : 3, (int)(STEP * 1000));
+    bool over =
+        said || child_gone(child); /* what it said before is there to be heard */
     for (int n = 0; n < 2; n++)
-        if (entries[n].revents != 0 && !output_take(output, n)) {
-            close(output->fds[n]);
-            output->fds[n] = -1;
-        }
-    while (hear(child->fd, message)) {
-        if (message->said == SAID_RETURNED) {
+        if (entries[n].revents != 0 && entries[n].events == POLLOUT)
+            stream_write(&output->streams[n]);
+        else if (entries[n].revents != 0)
+            stream_read(&output->streams[n], output);
+    while (!said && message->said != SAID_RETURNED && hear(child->fd, message)) {
+        if (message->said == SAID_RETURNED)
             *facts |= message->extra;
-            return true;
-        }
         if (message->said == SAID_STARTED)
             *facts |= HELD_IT;
     }
-    return gone;
+    over = over || message->said == SAID_RETURNED;
+    for (int n = 0; n < 2 && over; n++)
+        stream_finish(&output->streams[n]);
+    return over && stream_is_over(&output->streams[0]) &&
+           stream_is_over(&output->streams[1]);
 }
 
-/* Until it has; signals are answered, but the child is not given up: an exception comes
- * afterwards.  Whether it said what came of the call. */
-static bool
-hear_all(const struct child *child, struct output *output, struct message *message,
-         int *facts)
+static PyObject *
+take_exception(void)
 {
-    PyObject *type = NULL, *value = NULL, *traceback = NULL;
+    PyObject *type, *value, *traceback;
+
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL)
+        PyException_SetTraceback(value, traceback);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return value;
+}
+
+/* Until the child has said what came of the call, or is gone; the exception of a
+ * signal's handler ends it.  Whether it said something. */
+static bool
+hear_all(const struct child *child, struct outcome *outcome)
+{
+    struct message message = {.said = SAID_USABLE};
     bool over;
 
     do {
-        WITHOUT_GIL(over = hear_more(child, output, message, facts));
-        if (PyErr_CheckSignals() < 0) {
-            if (type == NULL)
-                PyErr_Fetch(&type, &value, &traceback);
+        WITHOUT_GIL(over =
+                        hear_more(child, &outcome->output, &message, &outcome->facts));
+        if (PyErr_CheckSignals() == 0)
+            continue;
+        if (outcome->interruption != NULL) {
             PyErr_Clear();
+            continue;
         }
+        outcome->interruption = take_exception();
+        for (int n = 0; n < 2; n++)
+            outcome->output.streams[n].to = -1;
+        WITHOUT_GIL(end_all(child));
+        over = false;
     } while (!over);
-    WITHOUT_GIL(output_drain(output));
-    PyErr_Restore(type, value, traceback);
-    return message->said == SAID_RETURNED;
+    outcome->ok = message.said == SAID_RETURNED && message.value;
+    return message.said == SAID_RETURNED;
 }
 
 static bool
@@ -404,54 +592,54 @@ is_marked(const struct lxc_container *c)
     return access(path, F_OK) == 0;
 }
 
-/* Make the call.  False with an exception; else *ok, *facts and *output say what came
- * of it. */
+/* What the child made of its copy is on disk. */
+static void
+take_result(struct held *held)
+{
+    struct lxc_container *c = held->c;
+
+    c->clear_config(c);
+    read_stamp(c->configfile, &held->self->file);
+    WITHOUT_GIL(if (c->is_defined(c)) c->load_config(c, NULL));
+    journal_reset(held->self);
+    held->self->cleared = false;
+}
+
+/* Make the call.  False with an exception; else *outcome says what came of it. */
 static bool
-call_create(PyObject *self, struct create *create, struct output *output, bool *ok,
-            int *facts)
+call_create(PyObject *self, struct create *create, struct outcome *outcome)
 {
     struct child child;
-    struct message message = {.said = SAID_USABLE};
-    bool heard, forked;
+    bool heard, forked = false;
 
     HELD held = hold(self, ALONE | ADOPT);
     if (held.c == NULL)
         return false;
     struct lxc_container *c = create->c = held.c;
 
-    if (!output_open(output, create)) {
+    if (!output_open(&outcome->output, create))
         PyErr_SetFromErrno(PyExc_OSError);
-        forked = false;
-    } else {
+    else
         forked = child_fork(&child, create_now, create, false);
-    }
     for (int n = 0; n < 2; n++)
         if (create->output[n] >= 0)
             close(create->output[n]);
     if (!forked)
         return false;
-    heard = hear_all(&child, output, &message, facts);
+    heard = hear_all(&child, outcome);
     child_reap(&child);
-    *ok = heard && message.value;
     /* liblxc crashes where the configuration is gone, but does not remove its marker.
      */
-    if (!heard && (*facts & HELD_IT) && !is_marked(c))
-        *facts |= ROBBED;
-    if (*ok) {
-        /* What the child made of its copy is on disk. */
-        c->clear_config(c);
-        read_stamp(c->configfile, &held.self->file);
-        WITHOUT_GIL(if (c->is_defined(c)) c->load_config(c, NULL));
-        journal_reset(held.self);
-        held.self->cleared = false;
-    }
-    if (PyErr_Occurred())
-        return false;
-    if (!heard)
+    if (!heard && outcome->interruption == NULL && (outcome->facts & HELD_IT) &&
+        !is_marked(c))
+        outcome->facts |= ROBBED;
+    if (outcome->ok)
+        take_result(&held);
+    else if (!heard)
         because("the process that was to create it was killed");
-    else if (!*ok && (*facts & FULL))
+    else if (outcome->facts & FULL)
         because_of(DISK_FULL, "the disk of %s is full", c->config_path);
-    else if (*facts & INVALID)
+    else if (outcome->facts & INVALID)
         because("the configuration that the template wrote cannot be read");
     return true;
 }
@@ -470,7 +658,7 @@ is_template(const char *name)
 /* Parse the arguments, and make the call. */
 static bool
 parse_and_create(PyObject *self, PyObject *args, PyObject *kwargs,
-                 struct output *output, bool *ok, int *facts)
+                 struct outcome *outcome)
 {
     static char *names[] = {"template", "flags",   "bdevtype", "fssize",  "args",
                             "fstype",   "dir",     "zfsroot",  "vg",      "lv",
@@ -519,36 +707,53 @@ parse_and_create(PyObject *self, PyObject *args, PyObject *kwargs,
         .flags = flags,
         .argv = argv != NULL ? argv : none,
     };
-    return call_create(self, &create, output, ok, facts);
+    return call_create(self, &create, outcome);
+}
+
+static void
+outcome_init(struct outcome *outcome)
+{
+    outcome->ok = false;
+    outcome->facts = 0;
+    outcome->interruption = NULL;
+    output_init(&outcome->output);
 }
 
 PyObject *
 Container_create(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    struct output output = {.fds = {-1, -1}};
-    int facts = 0;
-    bool ok = false,
-         called = parse_and_create(self, args, kwargs, &output, &ok, &facts);
+    struct outcome outcome;
 
-    output_close(&output);
-    return called ? PyBool_FromLong(ok) : NULL;
+    outcome_init(&outcome);
+    const bool called = parse_and_create(self, args, kwargs, &outcome);
+    output_close(&outcome.output);
+    if (outcome.interruption != NULL) {
+        OWNED PyObject *type = PyObject_Type(outcome.interruption);
+        OWNED PyObject *interruption = outcome.interruption;
+
+        PyErr_SetObject(type, interruption);
+        return NULL;
+    }
+    return called ? PyBool_FromLong(outcome.ok) : NULL;
 }
 
 PyObject *
 Container__create(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    struct output output = {.fds = {-1, -1}};
-    int facts = 0;
-    bool ok = false,
-         called = parse_and_create(self, args, kwargs, &output, &ok, &facts);
+    struct outcome outcome;
 
-    output_close(&output);
+    outcome_init(&outcome);
+    const bool called = parse_and_create(self, args, kwargs, &outcome);
+    OWNED PyObject *interruption = outcome.interruption;
+    output_close(&outcome.output);
     if (!called)
         return NULL;
-    OWNED PyObject *bytes = output_bytes(&output);
+    OWNED PyObject *bytes = output_bytes(&outcome.output);
     if (bytes == NULL)
         return NULL;
-    return Py_BuildValue(
-        "OOOOO", ok ? Py_True : Py_False, bytes, facts & HELD_IT ? Py_True : Py_False,
-        facts & ROBBED ? Py_True : Py_False, facts & TEMPLATE ? Py_True : Py_False);
+    return Py_BuildValue("OOOOOO", outcome.ok ? Py_True : Py_False, bytes,
+                         outcome.facts & HELD_IT ? Py_True : Py_False,
+                         outcome.facts & ROBBED ? Py_True : Py_False,
+                         outcome.facts & TEMPLATE ? Py_True : Py_False,
+                         interruption != NULL ? interruption : Py_None);
 }
