@@ -409,3 +409,69 @@ def test_files_keep_owner_and_mode(
         found = status.st_uid, status.st_gid, status.st_mode & 0o7777
         assert found == (7, 8, 0o640 + number)
     assert [file.read_text() for file in files[1:]] == ["out foo\n", "err foo\n"]
+
+
+# --- Streams that other threads use ---------------------------------------------------
+
+
+def test_function_prints_while_threads_do(
+    shared: lxc.Container, tmp_path: Path
+) -> None:
+    """Locks that another thread held at the fork are not waited for."""
+    program = """
+    import logging
+    logging.basicConfig(level=logging.INFO)
+    logging.getLogger().addHandler(logging.FileHandler(sys.argv[1]))
+    here = sys.stdout, sys.stderr, sys.__stdout__, sys.stdin
+
+    def work():
+        while not over.is_set():
+            print("thread" * 50)
+            print("thread" * 50, file=sys.stderr)
+            logging.info("thread" * 50)
+
+    def function():
+        print("function")
+        print("function", file=sys.stderr)
+        logging.info("function")
+        assert sys.stdin.readline() == ""
+        streams = [
+            (x.name, x.mode, x.encoding, x.errors, x.line_buffering, x.write_through)
+            for x in (sys.stdin, sys.stdout, sys.stderr)
+        ]
+        return 0 if streams == known else 1
+
+    known = [
+        (x.name, x.mode, x.encoding, x.errors, x.line_buffering, x.write_through)
+        for x in (sys.stdin, sys.stdout, sys.stderr)
+    ]
+    over = threading.Event()
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(3)]
+    # One of them waits for input, which never comes.
+    reader, writer = os.pipe()
+    os.dup2(reader, 0)
+    threads.append(threading.Thread(target=sys.stdin.readline, daemon=True))
+    for thread in threads:
+        thread.start()
+    null = open(os.devnull)
+    statuses = [c.attach_wait(function, stdin=null) for _ in range(10)]
+    statuses += [c.attach_wait(lambda: None) for _ in range(10)]
+    over.set()
+    for thread in threads[:3]:
+        thread.join()
+    same = here == (sys.stdout, sys.stderr, sys.__stdout__, sys.stdin)
+    report([statuses, same])
+    os._exit(0)
+    """
+    names = ("out", "err")
+    with contextlib.ExitStack() as stack:
+        out, err = (stack.enter_context(open(tmp_path / x, "w+")) for x in names)
+        log = tmp_path / "log"
+        with Program(shared, program, str(log), stdout=out, stderr=err) as running:
+            assert running.next() == [[0] * 20, True]
+            running.process.wait(20)
+    for file in (*(tmp_path / name for name in names), log):
+        # Nothing is lost, and nothing is there twice.
+        lines = file.read_text().splitlines()
+        expected = 20 if file.name == "err" else 10
+        assert sum("function" in line for line in lines) == expected

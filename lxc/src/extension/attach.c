@@ -40,6 +40,7 @@ struct call {
     enum kind kind;
     PyObject *program, *cwd, *label;      /* bytes */
     PyObject *run, *function, *arguments; /* lxc._attached.run, and what it calls */
+    bool threaded; /* there were others when it was forked, which may have held locks */
     int stdio[3];  /* copies of what liblxc is to see as stdin, stdout and stderr */
     bool terminal; /* stdin is our terminal: what is typed there is the program's */
     struct lxc_container *c;
@@ -72,7 +73,8 @@ run_function(void *payload)
     sigemptyset(&none);
     restore_signals(&none);
     PyObject *result =
-        PyObject_CallFunctionObjArgs(call->run, call->function, call->arguments, NULL);
+        PyObject_CallFunctionObjArgs(call->run, call->function, call->arguments,
+                                     call->threaded ? Py_True : Py_False, NULL);
     if (result != NULL)
         status = PyLong_AsLong(result);
     return (int)status & 0xff;
@@ -535,6 +537,7 @@ attach_forked(struct held *held, struct call *call, struct program *program)
     bool forked;
 
     call->c = held->c;
+    call->threaded = is_threaded();
     forked =
         child_fork(&program->helper, attach_in_child, call, call->kind == FUNCTION);
     program->fd = program->helper.fd;
@@ -611,6 +614,7 @@ attach_here(struct held *held, struct call *call, struct program *program)
             lxc_container_put(own);
         return false;
     }
+    call->threaded = is_threaded();
     before = open_descriptors();
     block_signals(&old);
     result = attach_now(c, &call->attach, runners[call->kind], call, &program->pid);
