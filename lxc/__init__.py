@@ -283,6 +283,21 @@ def _runner(run: Callable[..., Any], payload: Any) -> tuple[Any, ...]:
     return (run,) if payload is MISSING else (run, payload)
 
 
+def _no_word(run: Callable[..., Any], payload: Any) -> str | None:
+    """What is wrong with a command that has a word in it which is no text."""
+    if run is not attach_run_command or payload is MISSING:
+        return None
+    words = payload
+    if isinstance(payload, tuple):
+        if len(payload) != 2 or not isinstance(payload[1], list):
+            return None  # the extension says what is wrong with that
+        words = [payload[0], *payload[1]]
+    for word in words if isinstance(words, list) else [words]:
+        if not isinstance(word, (str, bytes, os.PathLike)):
+            return f"a word of a command is text or a path, not {word!r}"
+    return None
+
+
 def inside(path: Path, name: Text) -> str:
     """Where the container of that name is, or would be."""
     return os.path.join(os.fsdecode(path), os.fsdecode(name))
@@ -332,6 +347,15 @@ class Container(_lxc.Container):
         if not ok:
             raise self._failure(operation, about, heard)
         self._note(operation, ok, about, heard)
+
+    def _is_unfit(self, operation: str, run: Callable[..., Any], payload: Any) -> bool:
+        """Whether it cannot be attached; a process of the container would find out."""
+        if (reason := _no_word(run, payload)) is None:
+            return False
+        self.last_error = LXCError(operation, self.name, reason, found=reason)
+        if self.strict:
+            raise TypeError(reason)
+        return True
 
     def _failure(
         self, operation: str, about: Any = None, heard: Heard | None = None
@@ -877,6 +901,8 @@ class Container(_lxc.Container):
         os.waitpid().  -1 when it could not be attached.
         Wraps lxc_container.attach.
         """
+        if self._is_unfit("attach", run, payload):
+            return -1
         pid = super().attach(
             *_runner(run, payload),
             attach_flags=attach_flags,
@@ -927,8 +953,9 @@ class Container(_lxc.Container):
         an exception prints its traceback and is 255; sys.exit() is honoured.
 
         -1 stands for an exit status of 255 and for an attach that failed, at once for a
-        stopped or frozen container; last_error says which, and strict raises only for
-        the second.
+        stopped or frozen container and for a word of a command that is no text;
+        last_error says which, and strict raises only for the second, TypeError for such
+        a word.
 
         attach_flags are LXC_ATTACH_* and namespaces CLONE_NEW*, -1 for the container's;
         env_policy is LXC_ATTACH_KEEP_ENV or LXC_ATTACH_CLEAR_ENV, extra_env_vars are
@@ -946,6 +973,8 @@ class Container(_lxc.Container):
         KeyboardInterrupt follows.  Else KeyboardInterrupt ends the program, which has
         0.25 seconds to end by itself.  Wraps lxc_container.attach.
         """
+        if self._is_unfit("attach_wait", run, payload):
+            return -1
         status = super().attach_wait(
             *_runner(run, payload),
             attach_flags=attach_flags,

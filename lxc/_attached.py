@@ -129,14 +129,14 @@ def renew_streams() -> None:
 
 def anew(stream: Any) -> Any:
     """A stream like that one, to the same file; the stream where it cannot be had."""
-    buffer = getattr(stream, "buffer", None)
-    kind = type(buffer)
-    modes = {io.BufferedReader: "r", io.BufferedWriter: "w"}
+    buffer: Any = getattr(stream, "buffer", None)
+    kind: Any = type(buffer)
+    modes: dict[Any, str] = {io.BufferedReader: "r", io.BufferedWriter: "w"}
     if type(stream) is not io.TextIOWrapper or kind not in modes:
         return stream
     try:
         raw = io.FileIO(buffer.raw.fileno(), modes[kind], closefd=False)
-        new = io.TextIOWrapper(
+        new: Any = io.TextIOWrapper(
             kind(raw),
             encoding=stream.encoding,
             errors=stream.errors,

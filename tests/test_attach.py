@@ -157,7 +157,33 @@ def test_command_runs_in_the_container(shared: lxc.Container) -> None:
     assert command(shared, "hostname").out == f"{shared.name}\n"
 
 
-@pytest.mark.parametrize("what", [5, [], [5], ("sh", 5), ("sh", [5]), "nul\0"])
+@pytest.mark.parametrize(
+    ("what", "word"),
+    [
+        (5, "5"),
+        (None, "None"),
+        (["echo", 1.5], "1.5"),
+        (("sh", [b"sh", {}]), "{}"),
+        ((5, ["sh"]), "5"),
+    ],
+)
+def test_word_that_is_no_text(shared: lxc.Container, what: Any, word: str) -> None:
+    """Programs go on after it: with python3-lxc the attached process failed."""
+    strict = lxc.Container(shared.name, shared.get_config_path(), strict=True)
+    for name in ("attach", "attach_wait"):
+        assert getattr(shared, name)(COMMAND, what) == -1
+        error = shared.last_error
+        assert error is not None
+        assert (error.operation, error.container) == (name, shared.name)
+        assert error.reason == f"a word of a command is text or a path, not {word}"
+        with pytest.raises(TypeError) as caught:
+            getattr(strict, name)(COMMAND, what)
+        assert str(caught.value) == error.reason
+        assert str(strict.last_error) == str(error)
+    assert children() == []
+
+
+@pytest.mark.parametrize("what", [[], ("sh", 5), ("sh",), ("sh", []), "nul\0"])
 def test_what_is_no_command_runs_nothing(shared: lxc.Container, what: Any) -> None:
     before = children()
     with pytest.raises((TypeError, ValueError)):

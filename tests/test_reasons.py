@@ -397,6 +397,12 @@ def _(world: World) -> Call:
     return lambda c: c.attach_wait(lxc.attach_run_command, ["sh", "-c", "exit 255"])
 
 
+@failure("a function that returns a text")
+def _(world: World) -> Call:
+    world.start()
+    return lambda c: c.attach_wait(lambda: "no status")
+
+
 @failure("a stopped container cannot be frozen")
 def _(world: World) -> Call:
     world.bare()
@@ -581,6 +587,7 @@ def test_failure(world: World, wrong: str) -> None:
     failed = row.returns != "()" and wrong not in (
         "no such command",
         "a command that says 255",
+        "a function that returns a text",
     )
     assert world.plain(str(strict.kept)) == text
     assert type(strict.kept) is type(error)

@@ -770,7 +770,11 @@ verdict(const struct program *program, const struct call *call)
         because_of(ENDED, "the program was ended by signal %d (%s)", WTERMSIG(status),
                    strsignal(WTERMSIG(status)));
     else if (WEXITSTATUS(status) == 255)
-        because_of(ENDED, "the program's exit status was 255");
+        because_of(ENDED,
+                   call->kind == FUNCTION
+                       ? "the function's exit status was 255, as when it raises an "
+                         "exception or returns neither None nor an integer"
+                       : "the program's exit status was 255");
     return WIFEXITED(status) && WEXITSTATUS(status) == 255 ? -1 : status;
 }
 
