@@ -1155,7 +1155,12 @@ class Container(_lxc.Container):
 
         After timeout seconds, subprocess.TimeoutExpired has the output so far; nothing
         of the command is left then, what it left in the background included, unless
-        somebody has frozen the container.  Without one, that goes on.
+        somebody has frozen the container: that takes up to 5 seconds more.  Without a
+        timeout, what is in the background goes on.  A monitor that does not answer
+        keeps no call with a timeout.
+
+        The command ignores the signals that this process ignores, but for SIGPIPE, as
+        with subprocess.  The exit status is right where SIGCHLD is ignored, too.
 
         FileNotFoundError and PermissionError for a program, FileNotFoundError and
         NotADirectoryError for a cwd, with that as filename; KeyError for an unknown
@@ -1218,6 +1223,8 @@ class Container(_lxc.Container):
         the program that attaches the command: what send_signal() sends it, it hands on,
         but for SIGSTOP; kill() ends the command and all that it began and that is left;
         it ends as the command does.  When this process dies the command goes on.
+        Where SIGCHLD is ignored, or something else reaps the children of this process,
+        its returncode is what subprocess makes of that.
         A kill() with tty leaves a terminal raw.  Wraps lxc_container.attach.
         """
         given = locals()

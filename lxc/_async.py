@@ -8,102 +8,160 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import io
 import subprocess
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _lxc
 from ._streams import flush
-from .process import PATIENCE, Launch, completed, set_pipes
+from .process import (
+    PATIENCE,
+    Aside,
+    Launch,
+    check_descriptors,
+    completed,
+    forget,
+    set_pipes,
+    status_of,
+)
 
 if TYPE_CHECKING:
     from . import Container
-    from .process import Command
+    from .process import Command, Said
+
+T = TypeVar("T")
 
 __all__ = ["create_subprocess", "run"]
 
 
-async def prepare(
-    container: Container, operation: str, args: Command, options: dict[str, Any]
-) -> Launch:
-    """A Launch, made in a thread: the container's monitor may be slow to answer."""
+# --- What cancelling does not disturb -------------------------------------------------
+
+
+async def aside(call: Callable[[], T], discard: Callable[[T], object]) -> T:
+    """Make a call in a thread: the container's monitor may be slow to answer.
+
+    Not in one of the loop's, whose end would wait for it.
+    """
     loop = asyncio.get_running_loop()
-    future = loop.run_in_executor(
-        None, functools.partial(Launch, container, operation, args, **options)
-    )
+    news = asyncio.Event()
+
+    def done() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(news.set)
+
+    made = Aside(call, discard, done)
     try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        future.add_done_callback(discard)
+        await news.wait()
+    except BaseException:
+        made.leave()
         raise
+    result: T = made.take()
+    return result
 
 
-def discard(future: asyncio.Future[Launch]) -> None:
-    if not future.cancelled() and future.exception() is None:
-        future.result().close()
+async def whole(task: asyncio.Task[Any]) -> None:
+    """Wait for a task's end; where this was cancelled meanwhile, raise that then."""
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
 
 
-async def begin(launch: Launch, streams: dict[str, Any]) -> asyncio.subprocess.Process:
-    """Spawn the launcher, and return when the command has begun."""
+def undisturbed(work: Coroutine[Any, Any, None]) -> Coroutine[Any, Any, None]:
+    return whole(asyncio.ensure_future(work))
+
+
+# --- From begin to end ----------------------------------------------------------------
+
+
+async def spawn(launch: Launch, streams: dict[str, Any]) -> asyncio.subprocess.Process:
     for executable in launch.executables:
         try:
-            process = await asyncio.create_subprocess_exec(
+            return await asyncio.create_subprocess_exec(
                 launch.argv[0],
                 *launch.argv[1:],
                 executable=executable,
                 **launch.options(),
                 **streams,
             )
-            break
         except (PermissionError, FileNotFoundError):
             if executable == launch.executables[-1]:
                 raise
-    launch.spawned()
+    raise AssertionError
+
+
+async def begin(launch: Launch, streams: dict[str, Any]) -> asyncio.subprocess.Process:
+    """Spawn the launcher, and return when the command has begun."""
+    # asyncio loses a process that it is cancelled over, or its own end.
+    spawning = asyncio.ensure_future(spawn(launch, streams))
     try:
+        await whole(spawning)
+    except asyncio.CancelledError:
+        if not spawning.cancelled() and spawning.exception() is None:
+            await see_off(launch, spawning.result())
+        raise
+    process = spawning.result()
+    try:
+        launch.spawned()
         said = await listen(launch, process)
         if said is None or said[0] != "executed":
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(process.wait(), PATIENCE)
-        launch.judge(said, process.returncode)
+            await undisturbed(bury(process))
+            await aside(lambda: launch.judge(said, process.returncode), forget)
+        else:
+            launch.judge(said, None)
     except BaseException:
-        await end_all(launch, process)
+        await see_off(launch, process)
         raise
     return process
 
 
-async def listen(
-    launch: Launch, process: asyncio.subprocess.Process
-) -> tuple[str, int] | None:
-    """The launcher's first message, None if it ended without one."""
+async def listen(launch: Launch, process: asyncio.subprocess.Process) -> Said | None:
+    """The launcher's next message, None if it ended without one."""
     loop = asyncio.get_running_loop()
     news = asyncio.Event()
+    end = asyncio.ensure_future(process.wait())
     loop.add_reader(launch.report, news.set)
     begin = asyncio.ensure_future(news.wait())
-    end = asyncio.ensure_future(process.wait())
     try:
         # A child that a thread forked may keep a silent socket from ending.
         await asyncio.wait({begin, end}, return_when=asyncio.FIRST_COMPLETED)
+        with contextlib.suppress(TimeoutError):
+            if (said := _lxc._hear(launch.report, 0)) is not None:
+                return said
+        loop.remove_reader(launch.report)
+        await end
+        return None
     finally:
         loop.remove_reader(launch.report)
         begin.cancel()
         end.cancel()
-    try:
-        return _lxc._hear(launch.report, 0)
-    except TimeoutError:
-        return None
 
 
-async def abandon(process: asyncio.subprocess.Process) -> None:
-    """End a command, and let go of its pipes, of which nobody may read the rest."""
+async def see_off(launch: Launch, process: asyncio.subprocess.Process) -> None:
+    """End all that was run, and wait until that is done."""
+    launch.spawned()
+    launch.end_all()
+    await undisturbed(bury(process))
+
+
+async def bury(process: asyncio.subprocess.Process) -> None:
+    """Wait for the launcher's own end, which is due."""
+    transport = process._transport  # type: ignore[attr-defined]
+    # Nobody may read the rest, and asyncio would wait for its end.
+    for number in range(3):
+        if (pipe := transport.get_pipe_transport(number)) is not None:
+            pipe.close()
     try:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        process._transport.close()  # type: ignore[attr-defined]
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(process.wait(), PATIENCE)
+        await asyncio.wait({asyncio.ensure_future(process.wait())}, timeout=PATIENCE)
     finally:
-        process._transport.close()  # type: ignore[attr-defined]
+        transport.close()  # which kills it, if need be
+    if process.returncode is None:
+        await process.wait()
 
 
 async def create_subprocess(
@@ -115,7 +173,11 @@ async def create_subprocess(
 ) -> asyncio.subprocess.Process:
     """Container.create_subprocess_exec() and create_subprocess_shell()."""
     flush()
-    with await prepare(container, operation, args, options) as launch:
+    check_descriptors(streams, options["pass_fds"])
+    with await aside(
+        lambda: Launch(container, operation, args, **options),
+        Launch.close,
+    ) as launch:
         return await begin(launch, streams)
 
 
@@ -135,6 +197,7 @@ async def run(
 ) -> subprocess.CompletedProcess[Any]:
     """Container.run_async()."""
     flush()
+    check_descriptors(streams, options["pass_fds"])
     set_pipes(streams, input, capture_output)
     is_text = bool(text or encoding or errors)
     if is_text and input is not None:
@@ -143,58 +206,57 @@ async def run(
         input = memoryview(input).cast("B")
     found = bytearray(), bytearray()
 
-    async def all_of_it() -> asyncio.subprocess.Process:
-        process = await begin(launch, streams)
-        try:
-            await asyncio.gather(
-                feed(process.stdin, input),
-                collect(process.stdout, found[0]),
-                collect(process.stderr, found[1]),
-            )
-            await process.wait()
-        except BaseException:
-            await end_all(launch, process)
-            raise
-        return process
+    async def all_of_it() -> int:
+        with await aside(
+            lambda: Launch(container, "run_async", args, **options), Launch.close
+        ) as launch:
+            process = await begin(launch, streams)
+            try:
+                await asyncio.gather(
+                    feed(process.stdin, input),
+                    collect(process.stdout, found[0]),
+                    collect(process.stderr, found[1]),
+                )
+                status = None
+                while status is None:
+                    said = await listen(launch, process)
+                    status = status_of(said, process.pid, process.returncode)
+            except BaseException:
+                await see_off(launch, process)
+                raise
+            launch.let_go()
+            await undisturbed(bury(process))
+        return status
 
-    options = {**options, "leash": True}
-    with await prepare(container, "run_async", args, options) as launch:
-        try:
-            process = await asyncio.wait_for(all_of_it(), timeout)
-        except asyncio.TimeoutError as error:
-            if getattr(error, "errno", None) is not None:
-                raise  # an exec that said ETIMEDOUT
-            raise subprocess.TimeoutExpired(
-                args,
-                timeout or 0,
-                *(bytes(data) or None for data in found),
-            ) from None
-    assert process.returncode is not None
+    # Not wait_for(), which may lose a cancellation, or the time that is up.
+    work = asyncio.ensure_future(all_of_it())
+    try:
+        await asyncio.wait({work}, timeout=None if timeout is None else max(0, timeout))
+    except asyncio.CancelledError:
+        work.cancel()
+        await whole(work)
+        if not work.cancelled():
+            work.exception()  # lest asyncio complain that nobody asked
+        raise
+    if not work.done():
+        work.cancel()
+        await whole(work)
+    if work.cancelled():
+        raise subprocess.TimeoutExpired(
+            args,
+            timeout or 0,
+            *(bytes(data) or None for data in found),
+        )
+    status = work.result()
     out, err = (
         None
-        if stream is None
+        if streams[name] != subprocess.PIPE
         else decode(bytes(data), encoding, errors)
         if is_text
         else bytes(data)
-        for stream, data in zip((process.stdout, process.stderr), found)
+        for name, data in zip(("stdout", "stderr"), found)
     )
-    return completed(args, process.returncode, out, err, check)
-
-
-async def end_all(launch: Launch, process: asyncio.subprocess.Process) -> None:
-    """End what was run and, with a leash, see that it has."""
-    loop = asyncio.get_running_loop()
-    try:
-        launch.end_all()
-        if launch.leash >= 0 and process.returncode is None:
-            # So that the launcher can bury the supervisor, if it knows of it.
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(process.wait(), 0.1)
-    finally:
-        await abandon(process)
-    end = loop.time() + launch.patience()
-    while launch.leash >= 0 and not launch.is_let_go() and loop.time() < end:
-        await asyncio.sleep(0.005)
+    return completed(args, status, out, err, check)
 
 
 async def feed(

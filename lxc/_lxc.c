@@ -561,8 +561,8 @@ static PyMethodDef Container_methods[] = {
      "whether the template failed."},
     {"_request", (PyCFunction)(void (*)(void))Container__request,
      METH_VARARGS | METH_KEYWORDS,
-     "_request($self, /, program, argv, environment, variables, cwd, user, umask, leash, "
-     "tty, log)\n--\n\n"
+     "_request($self, /, program, argv, environment, variables, cwd, user, umask, tty, "
+     "log)\n--\n\n"
      "Return a descriptor of a request that tells the launcher to run a command."},
     {"_replace_config_item",
      (PyCFunction)(void (*)(void))Container__replace_config_item, METH_FASTCALL,
@@ -665,14 +665,18 @@ static PyMethodDef module_functions[] = {
      "be."},
     {"_hear", module__hear, METH_VARARGS,
      "_hear($module, fd, seconds, /)\n--\n\n"
-     "Return what the launcher says: (what, value), None at the end.  TimeoutError "
-     "when it is silent for that many seconds; less than 0 wait for ever."},
+     "Return what the launcher says: (what, value, pid of who said it), None at the "
+     "end.  TimeoutError when it is silent for that many seconds; less than 0 wait for "
+     "ever."},
     {"_open_beneath", module__open_beneath, METH_VARARGS,
      "_open_beneath($module, pid, path, /)\n--\n\n"
      "Return a descriptor of a plain file beneath the root of a process."},
     {"_socket_pair", module__socket_pair, METH_NOARGS,
      "_socket_pair($module, /)\n--\n\n"
      "Return two descriptors: one for _hear(), the other for the launcher."},
+    {"_order", module__order, METH_VARARGS,
+     "_order($module, fd, end, /)\n--\n\n"
+     "Tell the launcher to end what it runs, or that what is left may go on."},
     {"_heard", module__heard, METH_NOARGS,
      "_heard($module, /)\n--\n\n"
      "Return what is known of this thread's last call, and forget it: (reason, why, lines "

@@ -10,12 +10,13 @@ import contextlib
 import errno
 import fcntl
 import os
-import select
+import signal
 import subprocess
 import termios
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Union
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, Union
 
 from . import _lxc, errors
 from ._arguments import LARGEST_ID, variables, words
@@ -30,12 +31,21 @@ if TYPE_CHECKING:
     Word = Union[str, bytes, os.PathLike[str], os.PathLike[bytes]]
     Command = Union[Word, Sequence[Word]]
     Environment = Union[Mapping[str, Any], Mapping[bytes, Any]]
+    # What the launcher says: what, a number, and the pid of who said it.
+    Said = tuple[str, int, int]
+
+T = TypeVar("T")
+P = TypeVar("P", bound="subprocess.Popen[Any]")
 
 __all__ = ["Launch", "completed", "popen", "run", "set_pipes"]
 
-# How long a timeout waits for the container to end what it has to, in seconds: longer
-# only where that is frozen, or does not want to.
+# How long the launcher may take to end what it has to, in seconds: it does so at once
+# but where the container is frozen.
 PATIENCE = 5.0
+# How long a Ctrl-C waits for a command to end by itself, as subprocess does.
+GRACE = 0.25
+# What the preparation may take at least, whatever the timeout.
+LEAST = 0.1
 
 # What the launcher is told of the host: nobody in the container is to find more.
 KEPT = ("HOME", "LANG", "PATH", "TMPDIR")
@@ -223,12 +233,11 @@ class Launch:
         umask: int = -1,
         tty: bool = False,
         pass_fds: Sequence[int] = (),
-        leash: bool = False,
     ) -> None:
         self.container = container
         self.operation = operation
         self.cwd = cwd
-        self.leash = self.log = -1
+        self.report = self.log = -1
         self._open: list[int] = []
         self._theirs: list[int] = []
         self.program, given = words(args, shell, executable)
@@ -252,7 +261,7 @@ class Launch:
         if tty and (terminal := os.environb.get(b"TERM")):
             added.append(b"TERM=" + terminal)
         try:
-            self._connect(leash)
+            self._connect()
             self._theirs.append(
                 container._request(
                     program,
@@ -262,7 +271,6 @@ class Launch:
                     None if cwd is None else os.fsencode(cwd),
                     identity.ids,
                     umask,
-                    self._theirs[1] if leash else -1,
                     tty,
                     self.log,
                 )
@@ -276,14 +284,10 @@ class Launch:
             raise
         self.pass_fds = (*self._theirs, *pass_fds)
 
-    def _connect(self, leash: bool) -> None:
+    def _connect(self) -> None:
         self.report, theirs = _lxc._socket_pair()
         self._open.append(self.report)
         self._theirs.append(theirs)
-        if leash:
-            theirs, self.leash = map(above_stdio, os.pipe())
-            self._open.append(self.leash)
-            self._theirs.append(theirs)
         self.log = _lxc._log_file()
         if self.log >= 0:
             self._open.append(self.log)
@@ -326,9 +330,9 @@ class Launch:
         while self._theirs:
             os.close(self._theirs.pop())
 
-    def judge(self, said: tuple[str, int] | None, status: int | None) -> None:
+    def judge(self, said: Said | None, status: int | None) -> None:
         """Raise what the launcher's first message means, unless the command began."""
-        what, value = said or ("nothing", 0)
+        what, value, _ = said or ("nothing", 0, 0)
         if what == "executed":
             if errors.forward_level is not None:
                 self.messages()
@@ -370,26 +374,21 @@ class Launch:
     # --- End --------------------------------------------------------------------------
 
     def end_all(self) -> None:
-        """Have all ended that was run; returns at once."""
-        if self.leash >= 0 and not self.is_let_go():
-            with contextlib.suppress(OSError):
-                os.write(self.leash, b"x")
+        """Have all ended that was run; returns at once, and the launcher ends then."""
+        if self.report >= 0:
+            _lxc._order(self.report, True)
 
-    def is_let_go(self, seconds: float = 0) -> bool:
-        """Whether the supervisor has ended, which ends after what it watched."""
-        poll = select.poll()
-        poll.register(self.leash, 0)  # its other end being closed is POLLERR
-        return bool(poll.poll(seconds * 1000))
-
-    def patience(self) -> float:
-        """How many seconds to wait for that: nothing ends in a frozen container."""
-        return 0 if self.container.state in ("FROZEN", "FREEZING") else PATIENCE
+    def let_go(self) -> None:
+        """What the command leaves may go on, unless that was to end."""
+        if self.report >= 0:
+            _lxc._order(self.report, False)
 
     def close(self) -> None:
         self.spawned()
+        self.let_go()
+        self.report = self.log = -1
         while self._open:
             os.close(self._open.pop())
-        self.leash = -1
 
     def __enter__(self) -> Launch:
         return self
@@ -398,16 +397,137 @@ class Launch:
         self.close()
 
 
+# --- Waiting with a limit -------------------------------------------------------------
+
+
+class Aside:
+    """A call in a thread of its own, as a container's monitor may keep it waiting.
+
+    done is called there when it has returned; discard with what it returned, if it was
+    left by then.
+    """
+
+    def __init__(
+        self,
+        call: Callable[[], Any],
+        discard: Callable[[Any], object],
+        done: Callable[[], object],
+    ) -> None:
+        self._lock = threading.Lock()
+        self._call, self._discard, self._done = call, discard, done
+        self._results: list[Any] = []
+        self._errors: list[BaseException] = []
+        self._is_left = False
+        threading.Thread(target=self._run, name="lxc", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self._results.append(self._call())
+        except BaseException as error:
+            self._errors.append(error)
+        with self._lock:
+            if self._is_left:
+                self._clear()
+            else:
+                self._done()
+
+    def _clear(self) -> None:
+        self._errors.clear()
+        while self._results:
+            self._discard(self._results.pop())
+
+    def leave(self) -> None:
+        with self._lock:
+            self._is_left = True
+            self._clear()
+
+    def take(self) -> Any:
+        """What it returned, or raise what it raised: it must be done."""
+        if self._errors:
+            raise self._errors.pop()
+        return self._results.pop()
+
+
+def limited(
+    call: Callable[[], T], deadline: float | None, discard: Callable[[T], object]
+) -> T:
+    """Make a call that may have to wait for a container's monitor.
+
+    TimeoutExpired when the deadline has passed, if there is one.
+    """
+    if deadline is None:
+        return call()
+    done = threading.Event()
+    aside = Aside(call, discard, done.set)
+    try:
+        if not done.wait(max(LEAST, deadline - time.monotonic())):
+            raise subprocess.TimeoutExpired((), 0)
+    except BaseException:
+        aside.leave()
+        raise
+    result: T = aside.take()
+    return result
+
+
+def forget(_: object) -> None:
+    """For results that need no care."""
+
+
 # --- subprocess -----------------------------------------------------------------------
 
 
+class Running(subprocess.Popen[Any]):
+    """The launcher of run(): to wait for it is to wait for the command's end.
+
+    The launcher itself ends after what the command left, which a timeout is to end as
+    well.  Its word also counts where another thread, or the kernel, reaps the children
+    of this process.
+    """
+
+    launch: Launch
+    ended: int | None = None
+    """How the command ended, as returncode has it."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.ended is None:
+            deadline = None if timeout is None else time.monotonic() + timeout
+            try:
+                self._listen(deadline)
+            except KeyboardInterrupt:
+                # If it was typed, the command has got it too, and may be about to end.
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._listen(time.monotonic() + GRACE)
+                raise
+        assert self.ended is not None
+        return self.ended
+
+    def _listen(self, deadline: float | None) -> None:
+        while self.ended is None:
+            said = listen(self.launch, self, deadline)
+            self.ended = status_of(said, self.pid, self.returncode)
+
+
+def status_of(said: Said | None, launcher: int, status: int | None) -> int | None:
+    """How the command ended, if that was said by the launcher or its own end."""
+    if said is None:
+        # It always says so: then it was killed, whoever may have reaped it.
+        return status or -signal.SIGKILL
+    if said[0] == "ended" and said[2] == launcher:
+        return os.waitstatus_to_exitcode(said[1])
+    return None
+
+
 def begin(
-    launch: Launch, args: Command, deadline: float | None, options: dict[str, Any]
-) -> subprocess.Popen[Any]:
+    launch: Launch,
+    args: Command,
+    deadline: float | None,
+    options: dict[str, Any],
+    kind: type[P],
+) -> P:
     """Spawn the launcher, and return when the command has begun."""
     for executable in launch.executables:
         try:
-            process = subprocess.Popen(
+            process = kind(
                 launch.argv, executable=executable, **launch.options(), **options
             )
             break
@@ -419,11 +539,12 @@ def begin(
     try:
         launch.spawned()
         said = listen(launch, process, deadline)
-        if said is not None and said[0] != "executed":
+        if said is None or said[0] != "executed":
             # It is about to end by itself, after what it has attached.
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(PATIENCE)
-        launch.judge(said, process.returncode)
+            bury(process)
+            limited(lambda: launch.judge(said, process.returncode), deadline, forget)
+        else:
+            launch.judge(said, None)
     except BaseException:
         abandon(launch, process)
         raise
@@ -437,16 +558,24 @@ def abandon(launch: Launch, process: subprocess.Popen[Any]) -> None:
             with contextlib.suppress(OSError):
                 stream.close()
     launch.end_all()
-    process.kill()
-    process.wait()
-    if launch.leash >= 0:
-        launch.is_let_go(launch.patience())
+    bury(process)
+
+
+def bury(process: subprocess.Popen[Any]) -> None:
+    """Wait for the launcher's own end, which is due."""
+    try:
+        subprocess.Popen.wait(process, PATIENCE)
+    except BaseException as error:
+        process.kill()
+        subprocess.Popen.wait(process)
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise
 
 
 def listen(
     launch: Launch, process: subprocess.Popen[Any], deadline: float | None
-) -> tuple[str, int] | None:
-    """The launcher's first message, None if it ended without one."""
+) -> Said | None:
+    """The launcher's next message, None if it ended without one."""
     while True:
         wait = 0.5
         if deadline is not None:
@@ -456,14 +585,17 @@ def listen(
         try:
             said = _lxc._hear(launch.report, 0 if ended else wait)
         except TimeoutError:
-            if ended:
-                return None
-            if deadline is not None and time.monotonic() >= deadline:
-                raise subprocess.TimeoutExpired(process.args, 0) from None
-            continue
-        if said is None and not ended:
-            process.wait()
-        return said
+            said = None
+        else:
+            if said is not None or ended:
+                return said
+            # There will be nothing more to hear: it is about to end.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                subprocess.Popen.wait(process, wait)
+        if ended:
+            return None
+        if deadline is not None and time.monotonic() >= deadline:
+            raise subprocess.TimeoutExpired(process.args, 0)
 
 
 @contextlib.contextmanager
@@ -482,6 +614,18 @@ def same_terminal(tty: bool) -> Iterator[None]:
                     termios.tcsetattr(0, termios.TCSANOW, settings)
 
 
+def check_descriptors(streams: Mapping[str, Any], pass_fds: Sequence[int]) -> None:
+    """Before anything is opened, which could get the number of one that is closed."""
+    for name in ("stdin", "stdout", "stderr"):
+        given = streams[name]
+        fd = given.fileno() if hasattr(given, "fileno") else given
+        if isinstance(fd, int) and fd >= 0:
+            os.fstat(fd)
+    for fd in pass_fds:
+        if fd >= 0:
+            os.fstat(fd)
+
+
 def popen(
     container: Container,
     args: Command,
@@ -490,8 +634,9 @@ def popen(
 ) -> subprocess.Popen[Any]:
     """Container.popen(): streams is for subprocess.Popen, options for Launch."""
     flush()
+    check_descriptors(streams, options["pass_fds"])
     with Launch(container, "popen", args, **options) as launch:
-        return begin(launch, args, None, streams)
+        return begin(launch, args, None, streams, subprocess.Popen)
 
 
 def run(
@@ -507,45 +652,40 @@ def run(
 ) -> subprocess.CompletedProcess[Any]:
     """Container.run(): as subprocess.run() does it."""
     flush()
+    check_descriptors(streams, options["pass_fds"])
     set_pipes(streams, input, capture_output)
     deadline = None if timeout is None else time.monotonic() + timeout
-    leash = timeout is not None
-    with (
-        Launch(container, "run", args, leash=leash, **options) as launch,
-        same_terminal(options["tty"]),
-    ):
-        try:
-            process = begin(launch, args, deadline, streams)
+    try:
+        with (
+            limited(
+                lambda: Launch(container, "run", args, **options),
+                deadline,
+                Launch.close,
+            ) as launch,
+            same_terminal(options["tty"]),
+        ):
+            process = begin(launch, args, deadline, streams, Running)
+            process.launch = launch
             with process:
                 out, err = communicate(launch, process, input, deadline)
-        except subprocess.TimeoutExpired as error:
-            out, err = error.stdout, error.stderr
-            raise subprocess.TimeoutExpired(args, timeout or 0, out, err) from None
-    return completed(args, process.returncode, out, err, check)
+    except subprocess.TimeoutExpired as error:
+        out, err = error.stdout, error.stderr
+        raise subprocess.TimeoutExpired(args, timeout or 0, out, err) from None
+    return completed(args, process.wait(), out, err, check)
 
 
 def communicate(
-    launch: Launch, process: subprocess.Popen[Any], input: Any, deadline: float | None
+    launch: Launch, process: Running, input: Any, deadline: float | None
 ) -> tuple[Any, Any]:
     left = None if deadline is None else max(0, deadline - time.monotonic())
     try:
         return process.communicate(input, timeout=left)
-    except subprocess.TimeoutExpired:
-        launch.end_all()
-        if process.poll() is not None:
-            launch.is_let_go(launch.patience())
-        else:
-            # It ends after the supervisor, which ends after all that was run.
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(launch.patience())
-        process.kill()
-        process.wait()
-        raise
     except BaseException:
         launch.end_all()
-        process.kill()
-        process.wait()
         raise
+    finally:
+        launch.let_go()
+        bury(process)
 
 
 def set_pipes(streams: dict[str, Any], input: Any, capture_output: bool) -> None:

@@ -73,6 +73,11 @@ SLEEP = '["sh", "-c", "echo begun; exec cat"]'
 UNSAVED = 'c.set_config_item("lxc.environment", "A=1"); '
 LAUNCHER = "lxc._lxc._launcher(0); "
 
+# The launcher, which hears the caller and the supervisor, and that, which hears it.
+RUNNING = [
+    sorted([*NULL, "anon_inode:[signalfd]", "socket", "socket"]),
+    sorted([*NULL, "anon_inode:[signalfd]", "socket"]),
+]
 # Way: the call, and what the processes have that wait for it.
 WAITING = {
     "attach_wait command": (
@@ -93,28 +98,12 @@ WAITING = {
         + f"c.attach_wait(lxc.attach_run_command, {SLEEP}, stdin=held, stdout=out)",
         [WAITS],
     ),
-    "run": (
-        f"c.run({SLEEP}, stdin=held, stdout=out)",
-        # The launcher; the supervisor, which has the report's and the leash's as well.
-        [
-            sorted([*NULL, "anon_inode:[signalfd]", "socket"]),
-            sorted([*NULL, "anon_inode:[signalfd]", "socket"]),
-        ],
-    ),
+    "run": (f"c.run({SLEEP}, stdin=held, stdout=out)", RUNNING),
     "run with a timeout": (
         f"c.run({SLEEP}, stdin=held, stdout=out, timeout=60)",
-        [
-            sorted([*NULL, "anon_inode:[signalfd]", "socket"]),
-            sorted([*NULL, "anon_inode:[signalfd]", "socket", "pipe"]),
-        ],
+        RUNNING,
     ),
-    "popen": (
-        f"c.popen({SLEEP}, stdin=held, stdout=out).wait()",
-        [
-            sorted([*NULL, "anon_inode:[signalfd]", "socket"]),
-            sorted([*NULL, "anon_inode:[signalfd]", "socket"]),
-        ],
-    ),
+    "popen": (f"c.popen({SLEEP}, stdin=held, stdout=out).wait()", RUNNING),
 }
 
 

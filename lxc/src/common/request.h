@@ -35,7 +35,6 @@ struct request {
     int umask;          /* less than 0: as it is */
     char **environment; /* the whole of it; NULL: what liblxc makes */
     char **variables;   /* to add to that, unless they are there */
-    int leash;          /* says when all that was run is to end; or -1 */
     bool tty;           /* give the command a terminal of the container's */
 };
 

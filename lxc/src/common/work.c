@@ -219,6 +219,31 @@ default_signals(void)
     restore_signals(&none);
 }
 
+void
+ignored_signals(sigset_t *ignored)
+{
+    struct sigaction action;
+
+    sigemptyset(ignored);
+    for (int number = 1; number < NSIG; number++)
+        /* sigaction() knows nothing of the two between. */
+        if (sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_IGN)
+            sigaddset(ignored, number);
+}
+
+void
+signals_but(const sigset_t *ignored)
+{
+    sigset_t none;
+
+    default_dispositions();
+    for (int number = 1; number < NSIG; number++)
+        if (sigismember(ignored, number) == 1)
+            signal(number, SIG_IGN);
+    sigemptyset(&none);
+    restore_signals(&none);
+}
+
 /* --- Time --------------------------------------------------------------------- */
 
 double

@@ -34,11 +34,12 @@ enum said {
     SAID_STARTED,  /* the program is about to begin */
     SAID_EXECUTED, /* the program has begun */
     SAID_NO_EXEC,  /* value: the errno; extra: the step that failed, see enum step */
-    SAID_ENDED,    /* value: the wait status of the attached process */
+    SAID_ENDED,    /* value: the wait status of the program */
     SAID_RETURNED, /* value: what liblxc's call returned; extra: error_num */
     SAID_STALE,    /* the launcher found another configuration file: nothing was done */
     SAID_SIGNAL,   /* value: a signal for the program; extra: for its group */
     SAID_RELEASE,  /* what the program left running may go on */
+    SAID_KILL,     /* the program, and what it left, is to end */
 };
 
 enum step { STEP_EXEC, STEP_CWD, STEP_USER, STEP_TERMINAL, STEP_FORK };
@@ -77,6 +78,11 @@ void block_signals(sigset_t *old);
 void restore_signals(const sigset_t *old);
 void default_dispositions(void);
 void default_signals(void); /* and an empty mask, as a new program expects */
+
+/* Those that this process ignores, but for the C library's own; and have a program
+ * begin like that, all others at their default and none blocked. */
+void ignored_signals(sigset_t *ignored);
+void signals_but(const sigset_t *ignored);
 
 /* --- Time --------------------------------------------------------------------- */
 

@@ -15,6 +15,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -124,6 +126,8 @@ module__open_beneath(PyObject *module, PyObject *args)
 
 /* --- The launcher's words ----------------------------------------------------- */
 
+/* The second is the launcher's.  What the first receives names its sender, for which
+ * the kernel answers: the container's root may come by the launcher's end. */
 PyObject *
 module__socket_pair(PyObject *module, PyObject *ignored)
 {
@@ -133,7 +137,41 @@ module__socket_pair(PyObject *module, PyObject *ignored)
     (void)ignored;
     if (!socket_pair(pair))
         return PyErr_SetFromErrno(PyExc_OSError);
+    setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &(int){1}, sizeof(int));
     return Py_BuildValue("ii", pair[0], pair[1]);
+}
+
+/* As hear(), with the sender's pid; 0 is unknown. */
+static bool
+hear_from(int fd, struct message *message, pid_t *sender)
+{
+    union {
+        char room[CMSG_SPACE(sizeof(struct ucred))];
+        struct cmsghdr aligned;
+    } control;
+    struct iovec data = {message, sizeof(*message)};
+    struct msghdr header = {.msg_iov = &data,
+                            .msg_iovlen = 1,
+                            .msg_control = &control,
+                            .msg_controllen = sizeof(control)};
+    const struct cmsghdr *found;
+    struct ucred credentials;
+    ssize_t got;
+
+    do
+        got = recvmsg(fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    while (got < 0 && errno == EINTR);
+    *sender = 0;
+    if (got != (ssize_t)sizeof(*message))
+        return false;
+    found = CMSG_FIRSTHDR(&header);
+    if (found != NULL && found->cmsg_level == SOL_SOCKET &&
+        found->cmsg_type == SCM_CREDENTIALS &&
+        found->cmsg_len == CMSG_LEN(sizeof(credentials))) {
+        memcpy(&credentials, CMSG_DATA(found), sizeof(credentials));
+        *sender = credentials.pid;
+    }
+    return true;
 }
 
 PyObject *
@@ -146,6 +184,7 @@ module__hear(PyObject *module, PyObject *args)
                                         [STEP_FORK] = "fork"};
     struct message message;
     const char *what = "nonsense";
+    pid_t sender;
     double seconds;
     int fd, ready;
 
@@ -157,10 +196,12 @@ module__hear(PyObject *module, PyObject *args)
         PyErr_SetNone(PyExc_TimeoutError);
         return NULL;
     }
-    if (!hear(fd, &message))
+    if (!hear_from(fd, &message, &sender))
         Py_RETURN_NONE;
     if (message.said == SAID_EXECUTED)
         what = "executed";
+    else if (message.said == SAID_ENDED)
+        what = "ended";
     else if (message.said == SAID_RETURNED)
         what = "returned";
     else if (message.said == SAID_STALE)
@@ -168,7 +209,20 @@ module__hear(PyObject *module, PyObject *args)
     else if (message.said == SAID_NO_EXEC && message.extra >= 0 &&
              (size_t)message.extra < sizeof(steps) / sizeof(*steps))
         what = steps[message.extra];
-    return Py_BuildValue("si", what, message.value);
+    return Py_BuildValue("sii", what, message.value, (int)sender);
+}
+
+/* What became of the caller's interest: see SAID_RELEASE and SAID_KILL. */
+PyObject *
+module__order(PyObject *module, PyObject *args)
+{
+    int fd, end;
+
+    (void)module;
+    if (!PyArg_ParseTuple(args, "ip:_order", &fd, &end))
+        return NULL;
+    say(fd, end ? SAID_KILL : SAID_RELEASE, 0, 0);
+    Py_RETURN_NONE;
 }
 
 /* --- The request -------------------------------------------------------------- */
@@ -202,9 +256,8 @@ convert_user(PyObject *given, struct user *user)
 PyObject *
 Container__request(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"program", "argv", "environment", "variables",
-                            "cwd",     "user", "umask",       "leash",
-                            "tty",     "log",  NULL};
+    static char *names[] = {"program", "argv",  "environment", "variables", "cwd",
+                            "user",    "umask", "tty",         "log",       NULL};
     OWNED PyObject *program = NULL, *cwd = NULL;
     PyObject *argv, *environment, *variables, *user;
     STRINGS arguments = NULL;
@@ -213,12 +266,12 @@ Container__request(PyObject *self, PyObject *args, PyObject *kwargs)
     const lxc_attach_options_t options = LXC_ATTACH_OPTIONS_DEFAULT;
     struct request request = {.what = DO_RUN,
                               .attach = {.late = {LATE_LEFT, LATE_LEFT, LATE_LEFT}}};
-    int leash, tty, log, fd;
+    int tty, log, fd;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&OOOO&Oiipi:_request", names, text,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&OOOO&Oipi:_request", names, text,
                                      &program, &argv, &environment, &variables,
-                                     optional_text, &cwd, &user, &request.umask, &leash,
-                                     &tty, &log) ||
+                                     optional_text, &cwd, &user, &request.umask, &tty,
+                                     &log) ||
         (arguments = strings_from(argv, "args")) == NULL ||
         (added = strings_from(variables, "variables")) == NULL ||
         (environment != Py_None &&
@@ -243,7 +296,6 @@ Container__request(PyObject *self, PyObject *args, PyObject *kwargs)
     request.environment = whole;
     request.variables = added;
     request.cwd = c_str(cwd);
-    request.leash = leash;
     request.tty = tty;
     request.log = log;
     request.level = log_get_level();

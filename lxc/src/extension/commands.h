@@ -13,6 +13,7 @@ int find_beneath(int pid, const char *path, int flags);
 
 PyObject *Container__request(PyObject *self, PyObject *args, PyObject *kwargs);
 PyObject *module__hear(PyObject *module, PyObject *args);
+PyObject *module__order(PyObject *module, PyObject *args);
 PyObject *module__open_beneath(PyObject *module, PyObject *args);
 PyObject *module__socket_pair(PyObject *module, PyObject *ignored);
 

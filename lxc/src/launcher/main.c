@@ -57,6 +57,7 @@ main(int argc, char **argv)
 {
     struct request request;
     struct lxc_container *c;
+    sigset_t ignored;
     int stdio[3];
 
     if (argc < 3) {
@@ -65,6 +66,7 @@ main(int argc, char **argv)
     }
     /* What is typed at a terminal is for the command, which gets them back. */
     block_signals(NULL);
+    ignored_signals(&ignored);
     default_dispositions();
     reset_internal_signals();
     prctl(PR_SET_NAME, "lxc-launcher");
@@ -95,7 +97,7 @@ main(int argc, char **argv)
     case DO_START:
         start_and_tell(&request.start, report);
     case DO_RUN:
-        run_and_end(c, &request, stdio);
+        run_and_end(c, &request, stdio, &ignored);
     case DO_COMMAND:
     case DO_SHELL:
         attach_and_tell(c, &request.attach,

@@ -79,10 +79,13 @@ receive_terminal(int control)
     struct parcel parcel;
     struct msghdr *message = wrap(&parcel);
     struct cmsghdr *rights;
+    struct message first;
     unsigned int number;
     int ptmx;
 
-    if (recvmsg(control, message, MSG_CMSG_CLOEXEC) <= 0 ||
+    /* Not a message: that there is no terminal to give. */
+    if (recv(control, &first, sizeof(first), MSG_PEEK) != 1 ||
+        recvmsg(control, message, MSG_CMSG_CLOEXEC) <= 0 ||
         (rights = CMSG_FIRSTHDR(message)) == NULL || rights->cmsg_level != SOL_SOCKET ||
         rights->cmsg_type != SCM_RIGHTS || rights->cmsg_len != CMSG_LEN(sizeof(int)))
         return -1;

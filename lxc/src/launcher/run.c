@@ -2,14 +2,18 @@
  *
  * A command that is run: the launcher's side, and the supervisor's.
  *
- *     caller --spawns--> launcher --attaches--> supervisor --forks--> command
- *        |                  |  control socket      |
- *        +---- report ------|----------------------+
- *        +---- leash -------|----------------------+
+ *     caller --spawns--> launcher --forks--> worker --attaches--> supervisor
+ *        |                | |                                         | |
+ *        +---- report ----+ +---------------- control ----------------+ +--forks-->
+ * command
+ *
+ * The worker is there only for liblxc's call, which asks the container's monitor and
+ * may wait for it: so the launcher itself can always be told to end, and as a subreaper
+ * it buries all that came of the call, the supervisor first of all.  It ends last.
  *
  * The supervisor is the attached process itself, in the container's PID namespace.  It
  * can end all that came of the command, also what the command left behind; it does so
- * when the launcher is killed or when there is a byte in the leash.
+ * when it is told to, or when the launcher is killed.
  *
  * The container's root may do with the supervisor what it likes.  So that holds no more
  * of the host than it needs, and what it says is only believed where nothing depends on
@@ -42,10 +46,12 @@
 extern char **environ;
 
 struct supervised {
-    const struct request *request;
+    struct request *request;
     const int *stdio; /* the command's; -1: closed */
-    int control;      /* the supervisor's end of the socket */
-    int launchers;    /* the launcher's end of it */
+    const sigset_t *ignored;
+    int control;   /* the supervisor's end of the socket */
+    int launchers; /* the launcher's end of it */
+    int result;    /* where the worker says what liblxc's call returned */
 };
 
 /* The environment that the launcher was given, in its memory. */
@@ -148,7 +154,7 @@ become(const struct supervised *run, int terminal, int failed)
                         setresuid(user->uid, user->uid, user->uid) < 0))
         fail(failed, STEP_USER);
     take_environment(request);
-    default_signals();
+    signals_but(run->ignored);
     execute(request->attach.program, request->attach.argv);
     fail(failed, STEP_EXEC);
 }
@@ -174,12 +180,16 @@ kill_children(void)
     return usable;
 }
 
-/* Any number may be a child's: the kernel knows. */
+/* Any number may be a child's: the kernel knows.  They are given one after the other,
+ * so that those up to a new child's come first; but they begin again one day. */
 static void
-kill_children_by_trying(void)
+kill_children_by_trying(bool all)
 {
-    const pid_t most = 4 * 1024 * 1024; /* PID_MAX_LIMIT */
+    const pid_t newest = all ? -1 : fork();
+    const pid_t most = newest > 0 ? newest : 4 * 1024 * 1024; /* PID_MAX_LIMIT */
 
+    if (newest == 0)
+        _exit(EXIT_SUCCESS);
     for (pid_t pid = 2; pid <= most; pid++) {
         siginfo_t info;
 
@@ -197,42 +207,60 @@ end_all(pid_t command)
 
     if (command > 0)
         kill(command, SIGKILL);
-    for (int round = 0;; round++) {
+    for (int round = 0, tries = 0;; round++) {
         while ((got = waitpid(-1, NULL, WNOHANG | __WALL)) > 0)
             round = 0;
         if (got < 0)
             return;
         /* A /proc that is no help may be missing, hidden, or another namespace's. */
         if (!kill_children() || round > 100)
-            kill_children_by_trying();
+            kill_children_by_trying(++tries % 4 == 0);
         nap(0.001);
     }
 }
 
 /* --- The supervisor ----------------------------------------------------------- */
 
-/* Watch over the command until nobody wants to hear of it or of what it left.  It says
- * with the command's end whether anything is left, so that the launcher knows whether
- * to wait: who dies after his parent is for the host's init to bury, and until that is
- * done the container cannot stop. */
+/* Say whether the command has begun, once that is known. */
 static void
-watch(pid_t command, int control, int leash, int signals)
+say_begun(int failed, int control, pid_t command)
 {
-    bool released = false, ended = false, told = false;
+    struct failure failure;
+    ssize_t got;
+
+    do
+        got = read(failed, &failure, sizeof(failure));
+    while (got < 0 && errno == EINTR);
+    if (got == (ssize_t)sizeof(failure))
+        say(control, SAID_NO_EXEC, failure.error, failure.step);
+    else
+        say(control, SAID_EXECUTED, command, 0);
+    close(failed);
+}
+
+/* Watch over the command until nobody wants to hear of it or of what it left.  It says
+ * with the command's end whether anything is left. */
+static void
+watch(pid_t command, int failed, int control, int signals)
+{
+    bool ended = false, told = false;
     int how = 0;
 
-    while (!(ended && released && leash < 0)) {
+    for (;;) {
         struct pollfd news[] = {{.fd = signals, .events = POLLIN},
-                                {.fd = released ? -1 : control, .events = POLLIN},
-                                {.fd = leash, .events = POLLIN}};
+                                {.fd = control, .events = POLLIN},
+                                {.fd = failed, .events = POLLIN}};
         struct signalfd_siginfo info;
         struct message message;
         int status;
         pid_t got;
-        char order;
 
         if (poll(news, 3, -1) < 0)
             continue;
+        if (news[2].revents) { /* before its end, which may be due as well */
+            say_begun(failed, control, command);
+            failed = -1;
+        }
         if (news[0].revents && read(signals, &info, sizeof(info)) < 0)
             continue;
         while ((got = waitpid(-1, &status, WNOHANG)) > 0)
@@ -240,28 +268,22 @@ watch(pid_t command, int control, int leash, int signals)
                 ended = true;
                 how = status;
             }
-        if (ended && !told) {
+        if (ended && !told && failed < 0) {
             told = true;
             say(control, SAID_ENDED, how, got == 0);
         }
-        if (ended && got < 0)
+        if (told && got < 0)
             return;
-        if (news[1].revents) {
-            if (!hear(control, &message)) { /* the launcher was killed */
-                end_all(ended ? 0 : command);
-                return;
-            }
-            if (message.said == SAID_SIGNAL && !ended)
-                kill(message.extra ? -command : command, message.value);
-            released = message.said == SAID_RELEASE;
+        if (!news[1].revents)
+            continue;
+        if (!hear(control, &message) || message.said == SAID_KILL) {
+            end_all(ended ? 0 : command); /* the launcher was killed, or told to */
+            return;
         }
-        if (news[2].revents) {
-            if (read(leash, &order, 1) == 1) {
-                end_all(ended ? 0 : command);
-                return;
-            }
-            leash = -1; /* the caller has gone, or has all that it wanted */
-        }
+        if (message.said == SAID_SIGNAL && !ended)
+            kill(message.extra ? -command : command, message.value);
+        if (message.said == SAID_RELEASE)
+            return;
     }
 }
 
@@ -279,16 +301,15 @@ supervise(void *payload)
 {
     const struct supervised *run = payload;
     const struct request *request = run->request;
-    const int report = request->attach.report, leash = request->leash;
     struct pollfd launcher = {.fd = run->control, .events = POLLIN};
     struct message message;
-    struct failure failure;
     int failed[2], signals, terminal = -1;
     sigset_t awaited;
     pid_t command;
-    ssize_t got;
 
     hide();
+    close(run->result);
+    close(request->attach.report);
     close(run->launchers); /* it is to be seen here when the launcher closes it */
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     sigemptyset(&awaited);
@@ -298,7 +319,7 @@ supervise(void *payload)
     if (signals < 0 || pipe2(failed, O_CLOEXEC) < 0)
         return NOT_RUN;
     if (request->tty && (terminal = open_terminal(run->control)) < 0) {
-        say(report, SAID_NO_EXEC, errno, STEP_TERMINAL);
+        say(run->control, SAID_NO_EXEC, errno, STEP_TERMINAL);
         return NOT_RUN;
     }
     /* The launcher may have been killed meanwhile, or ended by liblxc, which does that
@@ -309,23 +330,14 @@ supervise(void *payload)
         return NOT_RUN;
     command = fork();
     if (command < 0) {
-        say(report, SAID_NO_EXEC, errno, STEP_FORK);
+        say(run->control, SAID_NO_EXEC, errno, STEP_FORK);
         return NOT_RUN;
     }
     if (command == 0)
         become(run, terminal, failed[1]);
     /* Not the command's pipes: they end with it. */
-    close_others((int[]){report, run->control, leash, signals, failed[0]}, 5);
-    do
-        got = read(failed[0], &failure, sizeof(failure));
-    while (got < 0 && errno == EINTR);
-    close(failed[0]);
-    if (got == (ssize_t)sizeof(failure))
-        say(report, SAID_NO_EXEC, failure.error, failure.step);
-    else
-        say(report, SAID_EXECUTED, command, 0);
-    close(report);
-    watch(command, run->control, leash, signals);
+    close_others((int[]){run->control, signals, failed[0]}, 3);
+    watch(command, failed[0], run->control, signals);
     return 0;
 }
 
@@ -384,98 +396,276 @@ is_an_end(int status)
     return WIFEXITED(status) || WIFSIGNALED(status);
 }
 
+/* Whether the kernel would let a typed Ctrl-Z stop this process group: not one that
+ * nobody could continue.  A child finds out, lest this process be stopped. */
+static bool
+can_be_stopped(void)
+{
+    int status = 0;
+    pid_t child = fork();
+
+    if (child == 0) {
+        default_signals();
+        raise(SIGTSTP);
+        _exit(EXIT_SUCCESS);
+    }
+    while (child > 0 && waitpid(child, &status, WUNTRACED) < 0 && errno == EINTR)
+        ;
+    if (child < 0 || !WIFSTOPPED(status))
+        return false;
+    kill(child, SIGKILL);
+    while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+        ;
+    return true;
+}
+
 /* Hand a signal on.  What was typed at the terminal was for a whole process group; the
  * command is in another session, where nothing but SIGSTOP stops it. */
 static void
-forward(int control, const struct signalfd_siginfo *info)
+forward(int control, const struct signalfd_siginfo *info, const sigset_t *ignored)
 {
     const bool typed = info->ssi_code == SI_KERNEL;
-    const int number = (int)info->ssi_signo;
+    int number = (int)info->ssi_signo;
 
     /* SIGPIPE for what the relay wrote is no signal of anybody's. */
     if (info->ssi_code == SI_USER && info->ssi_pid == (uint32_t)getpid())
         return;
-    if (number != SIGCHLD)
-        say(control, SAID_SIGNAL, typed && number == SIGTSTP ? SIGSTOP : number,
-            typed || number == SIGCONT);
+    if (number == SIGCHLD)
+        return;
+    if (typed && number == SIGTSTP) {
+        if (sigismember(ignored, SIGTSTP) == 1 || !can_be_stopped())
+            return;
+        number = SIGSTOP;
+    }
+    say(control, SAID_SIGNAL, number, typed || number == SIGCONT);
+}
+
+/* What the launcher does while there is a command. */
+struct company {
+    pid_t supervisor;
+    int control, signals;
+    int report;          /* what there is to say goes there */
+    int orders;          /* the same, until the caller has said what is to be done */
+    struct relay *relay; /* of its terminal, if it has one */
+    const int *stdio;    /* what is to be connected to it, once it is there; or NULL */
+    const sigset_t *ignored;
+    int status;          /* how it ended */
+    bool ended, is_over; /* it has; and the supervisor, or all that it wanted */
+};
+
+/* The caller has all that it wanted, or has gone; or wants all to end. */
+static void
+obey(struct company *company)
+{
+    struct message message;
+
+    if (hear(company->orders, &message) && message.said == SAID_KILL) {
+        say(company->control, SAID_KILL, 0, 0);
+        company->relay->in = company->relay->out = -1; /* nobody reads it any more */
+    } else if (company->ended) {
+        company->is_over = true;
+    }
+    company->orders = -1;
+}
+
+static void
+let_begin(const struct company *company)
+{
+    say(company->control, SAID_ATTACHED, company->supervisor, 0);
+}
+
+/* Take in what the supervisor says, a terminal first of all. */
+static void
+listen_to(struct company *company)
+{
+    struct message message;
+    int status = 0;
+
+    if (company->stdio != NULL) {
+        relay_begin(company->relay, company->control, company->stdio);
+        company->stdio = NULL;
+        let_begin(company);
+    } else if (!hear(company->control, &message)) {
+        /* The container was stopped, or the supervisor killed, or it has ended all. */
+        company->is_over = true;
+        while (waitpid(company->supervisor, &status, 0) < 0 && errno == EINTR)
+            ;
+        if (!company->ended)
+            company->status = status != 0 && is_an_end(status) ? status : SIGKILL;
+    } else if (message.said == SAID_ENDED) {
+        company->ended = true;
+        company->status = is_an_end(message.value) ? message.value : SIGKILL;
+        company->is_over = !message.extra || company->orders < 0;
+    } else if (message.said == SAID_EXECUTED || message.said == SAID_NO_EXEC) {
+        say(company->report, message.said, message.value, message.extra);
+    }
+}
+
+static void
+pass_on(const struct company *company)
+{
+    struct signalfd_siginfo info;
+
+    if (read(company->signals, &info, sizeof(info)) != sizeof(info))
+        return;
+    if (info.ssi_signo == SIGWINCH && company->relay->ptmx >= 0)
+        relay_size(company->relay);
+    else
+        forward(company->control, &info, company->ignored);
 }
 
 /* Pass signals on until the supervisor says how the command ended, or is gone. */
-static int
-accompany(pid_t supervisor, int control, int signals, struct relay *relay, bool *left)
+static void
+accompany(struct company *company)
 {
-    *left = false;
-    for (;;) {
-        struct pollfd news[5] = {{.fd = signals, .events = POLLIN},
-                                 {.fd = control, .events = POLLIN}};
-        struct signalfd_siginfo info;
-        struct message message;
-        int status = 0;
+    struct relay *relay = company->relay;
 
-        relay_prepare(relay, news + 2);
+    while (!company->ended && !company->is_over) {
+        struct pollfd news[6] = {{.fd = company->signals, .events = POLLIN},
+                                 {.fd = company->control, .events = POLLIN},
+                                 {.fd = company->orders, .events = POLLIN}};
+
+        relay_prepare(relay, news + 3);
         /* A terminal that nobody has open may be opened again, as /dev/tty. */
-        const int got = poll(news, 5, relay->silent ? 50 : -1);
+        const int got = poll(news, 6, relay->silent ? 50 : -1);
 
         if (got < 0)
             continue;
         if (got == 0)
             relay->silent = false;
-        relay_go_on(relay, news + 2);
-        if (news[0].revents && read(signals, &info, sizeof(info)) == sizeof(info)) {
-            if (info.ssi_signo == SIGWINCH && relay->ptmx >= 0)
-                relay_size(relay);
-            else
-                forward(control, &info);
-        }
-        if (!news[1].revents)
-            continue;
-        if (hear(control, &message) && message.said == SAID_ENDED) {
-            *left = message.extra != 0;
-            return is_an_end(message.value) ? message.value : SIGKILL;
-        }
-        /* The container was stopped, or the supervisor killed. */
-        while (waitpid(supervisor, &status, 0) < 0 && errno == EINTR)
-            ;
-        return status != 0 && is_an_end(status) ? status : SIGKILL;
+        relay_go_on(relay, news + 3);
+        if (news[0].revents)
+            pass_on(company);
+        if (news[1].revents)
+            listen_to(company);
+        if (news[2].revents)
+            obey(company);
     }
 }
 
-void
-run_and_end(struct lxc_container *c, struct request *request, const int stdio[3])
+/* Stay for as long as the caller may want what the command left to end. */
+static void
+stay(struct company *company)
 {
-    int control[2], signals, status, result;
-    sigset_t all;
-    struct supervised run = {.request = request, .stdio = stdio};
-    struct relay relay = {.in = -1, .out = -1, .ptmx = -1, .raw = -1};
-    pid_t supervisor;
-    bool left;
+    while (!company->is_over) {
+        struct pollfd news[2] = {{.fd = company->control, .events = POLLIN},
+                                 {.fd = company->orders, .events = POLLIN}};
 
+        if (poll(news, 2, -1) < 0)
+            continue;
+        if (news[0].revents)
+            listen_to(company);
+        if (news[1].revents)
+            obey(company);
+    }
+    say(company->control, SAID_RELEASE, 0, 0);
+    while (waitpid(company->supervisor, NULL, 0) < 0 && errno == EINTR)
+        ;
+}
+
+static void __attribute__((noreturn))
+work(struct lxc_container *c, struct supervised *run, pid_t launcher)
+{
+    pid_t supervisor = 0;
+    int result;
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != launcher)
+        _exit(NOT_RUN);
+    result =
+        attach_hidden(c, supervise, run, &run->request->attach.options, &supervisor);
+    say(run->result, SAID_RETURNED, result, supervisor);
+    _exit(EXIT_SUCCESS);
+}
+
+/* Have the worker attach the supervisor.  Returns its pid, or -1. */
+static pid_t
+attach_supervisor(struct lxc_container *c, struct supervised *run)
+{
+    const pid_t launcher = getpid();
+    const int report = run->request->attach.report;
+    int results[2], orders = report;
+    struct message message = {.value = -1};
+    siginfo_t info;
+    pid_t worker;
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, results) < 0)
+        return -1;
+    run->result = results[1];
+    if ((worker = fork()) < 0)
+        return -1;
+    if (worker == 0)
+        work(c, run, launcher);
+    close(results[1]);
+    for (;;) {
+        struct pollfd news[] = {{.fd = results[0], .events = POLLIN},
+                                {.fd = orders, .events = POLLIN}};
+
+        if (poll(news, 2, -1) < 0)
+            continue;
+        if (news[0].revents) {
+            hear(results[0], &message);
+            break;
+        }
+        if (hear(orders, &message) && message.said == SAID_KILL) {
+            end_all(worker);
+            _exit(NOT_RUN);
+        }
+        orders = -1; /* whoever gave the order to begin has gone */
+    }
+    /* When the worker has ended what it attached is a child of this process. */
+    while (waitpid(worker, NULL, 0) < 0 && errno == EINTR)
+        ;
+    if (message.said != SAID_RETURNED) /* liblxc ended it, or a signal */
+        return -1;
+    if (message.value < 0) {
+        say(report, SAID_RETURNED, message.value, 0);
+        return -1;
+    }
+    if (message.extra <= 0 ||
+        waitid(P_PID, (id_t)message.extra, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
+        return -1;
+    return message.extra;
+}
+
+void
+run_and_end(struct lxc_container *c, struct request *request, const int stdio[3],
+            const sigset_t *ignored)
+{
+    const int report = request->attach.report;
+    int control[2], signals;
+    sigset_t all;
+    struct supervised run = {.request = request, .stdio = stdio, .ignored = ignored};
+    struct relay relay = {.in = -1, .out = -1, .ptmx = -1, .raw = -1};
+    struct company company = {
+        .report = report, .orders = report, .relay = &relay, .ignored = ignored};
+
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
     sigfillset(&all);
-    signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
+    company.signals = signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
     if (signals < 0 ||
         socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) < 0)
         _exit(NOT_RUN);
-    run.launchers = control[0];
+    run.launchers = company.control = control[0];
     run.control = control[1];
-    result = attach_hidden(c, supervise, &run, &request->attach.options, &supervisor);
-    if (result < 0) {
-        say(request->attach.report, SAID_RETURNED, result, 0);
+    if ((company.supervisor = attach_supervisor(c, &run)) < 0) {
+        end_all(0);
         _exit(NOT_RUN);
     }
     /* The pipes are the command's: their other ends must see when it closes them. */
     if (request->tty) {
-        close_others((int[]){control[0], signals, stdio[0], stdio[1], stdio[2]}, 5);
-        relay_begin(&relay, control[0], stdio);
+        close_others((int[]){control[0], signals, report, stdio[0], stdio[1], stdio[2]},
+                     6);
+        company.stdio = stdio;
     } else {
-        close_others((int[]){control[0], signals}, 2);
+        close_others((int[]){control[0], signals, report}, 3);
+        let_begin(&company);
     }
-    say(control[0], SAID_ATTACHED, supervisor, 0); /* and now it may begin */
-    status = accompany(supervisor, control[0], signals, &relay, &left);
+    accompany(&company);
     if (request->tty)
         relay_end(&relay);
-    say(control[0], SAID_RELEASE, 0, 0);
-    if (request->leash < 0 || !left) /* else it stays for as long as the caller reads */
-        while (waitpid(supervisor, NULL, 0) < 0 && errno == EINTR)
-            ;
-    end_as(status);
+    /* The caller believes this process alone, and may not be able to wait for it. */
+    say(report, SAID_ENDED, company.status, 0);
+    stay(&company);
+    end_as(company.status);
 }

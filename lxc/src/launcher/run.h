@@ -18,9 +18,9 @@
  * for a closed one. */
 void run_prepare(int stdio[3]);
 
-/* Attach, run, and end as the command did. */
-void run_and_end(struct lxc_container *c, struct request *request, const int stdio[3])
-    __attribute__((noreturn));
+/* Attach, run, and end as the command did, which begins with these signals ignored. */
+void run_and_end(struct lxc_container *c, struct request *request, const int stdio[3],
+                 const sigset_t *ignored) __attribute__((noreturn));
 
 /* --- Between the terminals (relay.c) ------------------------------------------ */
 
