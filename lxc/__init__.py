@@ -76,6 +76,7 @@ from .errors import (
     Frozen,
     LXCError,
     LXCOSError,
+    NoSuchItem,
     NotDefined,
     NotRunning,
     PermissionDenied,
@@ -149,6 +150,7 @@ __all__ = [
     "LXCError",
     "LXCOSError",
     "Monitor",
+    "NoSuchItem",
     "NotDefined",
     "NotRunning",
     "PermissionDenied",
@@ -364,6 +366,11 @@ class Container(_lxc.Container):
         self.last_error = find_error(self, operation, about, heard)
         return self.last_error
 
+    def _no_item(self, operation: str, key: Any) -> LXCError:
+        """Why there is no such item, kept: a KeyError."""
+        self.last_error = errors.no_item(self, operation, key)
+        return self.last_error
+
     def _own(self, operation: str, call: Callable[[], T]) -> T:
         """What a call gives, often a descriptor of the caller's own; or LXCOSError."""
         try:
@@ -508,10 +515,13 @@ class Container(_lxc.Container):
     def get_config_item(self, key: Text) -> Any:
         """An item of the configuration in memory: a str, or a list of several values.
 
-        "" when it is not set; KeyError for an unknown key or an interface that is not
-        there.  Wraps lxc_container.get_config_item.
+        "" when it is not set; NoSuchItem, a KeyError, for an unknown key or an
+        interface that is not there.  Wraps lxc_container.get_config_item.
         """
-        value = read_config_item(self, key)
+        try:
+            value = read_config_item(self, key)
+        except KeyError:
+            raise self._no_item("get_config_item", key) from None
         if "\n" not in value or not value.endswith("\n"):
             return value
         return value.rstrip("\n").split("\n")
@@ -520,8 +530,8 @@ class Container(_lxc.Container):
         """Replace the whole value of an item in memory, by a str or a list of them.
 
         Return False, the old value being there again, exactly when liblxc refuses it;
-        KeyError for an unknown key.  save_config() makes it last.  Setting the type of
-        an interface empties its other items, as in liblxc.
+        NoSuchItem, a KeyError, for an unknown key.  save_config() makes it last.
+        Setting the type of an interface empties its other items, as in liblxc.
         Wraps lxc_container.set_config_item and clear_config_item.
         """
         if not isinstance(key, str):
@@ -532,8 +542,11 @@ class Container(_lxc.Container):
             raise TypeError(
                 f"a configuration value is a str or a list of str, not {value!r}"
             )
-        if self._replace_config_item(key, value):
-            return True
+        try:
+            if self._replace_config_item(key, value):
+                return True
+        except KeyError:
+            raise self._no_item("set_config_item", key) from None
         return self._note("set_config_item", False, (key, value))
 
     def append_config_item(self, key: Text, value: Text) -> bool:
@@ -564,11 +577,14 @@ class Container(_lxc.Container):
         super().clear_config()
 
     def get_keys(self, key: Text | None = None) -> list[str]:  # type: ignore[override]
-        """The keys that can be set below a key, or all; KeyError for an unknown one.
+        """The keys that can be set below a key, or all.
 
-        Wraps lxc_container.get_keys.
+        NoSuchItem, a KeyError, for an unknown one.  Wraps lxc_container.get_keys.
         """
-        return super().get_keys(key or None).rstrip("\n").split("\n")
+        try:
+            return super().get_keys(key or None).rstrip("\n").split("\n")
+        except KeyError:
+            raise self._no_item("get_keys", key) from None
 
     def get_running_config_item(self, key: Text) -> str | None:
         """An item as the running container has it, unsplit; None when stopped or unset.
@@ -618,10 +634,13 @@ class Container(_lxc.Container):
     def get_cgroup_item(self, key: Text) -> str:
         """A cgroup value such as "pids.max", without its last line break.
 
-        KeyError when there is none, or the container is stopped.
+        NoSuchItem, a KeyError, when there is none or the container is stopped.
         Wraps lxc_container.get_cgroup_item.
         """
-        return super().get_cgroup_item(key).rstrip("\n")
+        try:
+            return super().get_cgroup_item(key).rstrip("\n")
+        except KeyError:
+            raise self._no_item("get_cgroup_item", key) from None
 
     def set_cgroup_item(self, key: Text, value: Text) -> bool:
         """Set a cgroup value of the running container; return whether it was.
@@ -760,7 +779,7 @@ class Container(_lxc.Container):
         comment_path is a file with a comment, which is copied.
         Wraps lxc_container.snapshot.
         """
-        return self._note("snapshot", super().snapshot(comment_path))
+        return self._note("snapshot", super().snapshot(comment_path), "hooks")
 
     def snapshot_list(self) -> tuple[tuple[str, str, str | None, str], ...]:
         """The snapshots: (name, path of the comment, timestamp or None, lxcpath) each.
@@ -856,7 +875,7 @@ class Container(_lxc.Container):
 
         Wraps lxc_container.freeze.
         """
-        return self._note("freeze", super().freeze())
+        return self._note("freeze", super().freeze(), "cgroup")
 
     def unfreeze(self) -> bool:
         """Thaw them; True when stopped.  Wraps lxc_container.unfreeze."""

@@ -268,7 +268,7 @@ def has_rootfs(container: _lxc.Container) -> bool:
     """Whether the container has a root filesystem already: liblxc would then fail, and
     destroy the container where it does not find that."""
     try:
-        return bool(container.get_config_item("lxc.rootfs.path"))
+        return bool(_lxc.Container.get_config_item(container, "lxc.rootfs.path"))
     except KeyError:
         return False
 
@@ -443,7 +443,7 @@ class Before:
         """A volume that the create made: nothing of it is in a directory."""
         try:
             fresh = _lxc.Container(container.name, container.get_config_path())
-            storage = fresh.get_config_item("lxc.rootfs.path")
+            storage = _lxc.Container.get_config_item(fresh, "lxc.rootfs.path")
         except (KeyError, RuntimeError):
             return
         kind, _, where = storage.partition(":")

@@ -132,9 +132,23 @@ def is_error(message: Message) -> bool:
     return LEVELS.get(message.level, 0) >= ERROR
 
 
+# What liblxc says as errors of each snapshot that is no overlay, also of those that it
+# makes.
+ADVICE = frozenset(
+    (
+        "Snapshot of directory-backed container requested",
+        "Making a copy-clone.  If you do want snapshots, then",
+        "please create overlay clone first, snapshot that",
+        "and keep the original container pristine",
+    )
+)
+
+
 def sentence(messages: Iterable[Message]) -> str | None:
     """The first of the errors, from which the others follow, as a reason."""
     for message in sorted(messages, key=lambda message: message.foreign):
+        if message.text in ADVICE:
+            continue
         if text := with_cause_last(message.text):
             return text + (" (or another call's)" if message.foreign else "")
     return None

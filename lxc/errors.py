@@ -31,6 +31,7 @@ __all__ = [
     "Frozen",
     "LXCError",
     "LXCOSError",
+    "NoSuchItem",
     "NotDefined",
     "NotRunning",
     "PermissionDenied",
@@ -114,6 +115,14 @@ class NotRunning(LXCOSError, ProcessLookupError):
 
 class NotDefined(NotRunning, KeyError):
     """There is no such container; one that is not there does not run either."""
+
+
+class NoSuchItem(LXCError, KeyError):
+    """There is no such configuration or cgroup item, or not now."""
+
+
+class NotRunningItem(NotRunning, NoSuchItem):
+    """An item that only a running container has."""
 
 
 class Frozen(LXCOSError, BlockingIOError):
@@ -348,12 +357,44 @@ def is_full(path: str) -> bool:
     return status.f_bavail * status.f_frsize < 1 << 16
 
 
+HOOKS = (
+    *("autodev", "clone", "destroy", "mount", "post-stop", "pre-mount", "pre-start"),
+    *("start", "start-host", "stop"),
+)
+
+
 def check_directory(container: Container, directory: Any) -> Finding | None:
     directory = os.fsdecode(directory)
     if not os.path.lexists(directory):
         return None
     path, name = os.path.split(directory)
     return AlreadyExists, f"there is {name!r} in {path} already"
+
+
+def check_copy(container: Container, directory: Any) -> Finding | None:
+    return check_directory(container, directory) or check_hooks(container)
+
+
+def check_hooks(container: Container, about: Any = None) -> Finding | None:
+    """liblxc copies each hook that is in the container's directory, and fails where the
+    copy is there already."""
+    inside = os.path.join(container.get_config_path(), container.name, "")
+    seen = set()
+    for kind in HOOKS:
+        try:
+            value = _lxc.Container.get_config_item(container, f"lxc.hook.{kind}")
+        except KeyError:
+            continue
+        for hook in value.splitlines():
+            name = os.path.basename(hook)
+            if hook.startswith(inside) and name in seen:
+                return (
+                    LXCError,
+                    f"two of its hooks are a {name}, of which it copies each",
+                )
+            if hook.startswith(inside):
+                seen.add(name)
+    return None
 
 
 def check_snapshot(container: Container, name: Any) -> Finding | None:
@@ -363,13 +404,119 @@ def check_snapshot(container: Container, name: Any) -> Finding | None:
     return LXCError, f"there is no snapshot {name!r}"
 
 
+# What a kernel may have, by the first word of a key.
+CONTROLLERS = frozenset(
+    ("cpu", "cpuset", "hugetlb", "io", "memory", "misc", "pids", "rdma")
+)
+DELEGATE = (
+    "start it where cgroups are delegated, as below systemd-run --user --scope "
+    "-p Delegate=yes, or with Delegate=yes in its service"
+)
+
+
 def check_cgroup_item(container: Container, pair: Any) -> Finding | None:
     key, value = pair
     try:
-        container.get_cgroup_item(key)
+        _lxc.Container.get_cgroup_item(container, key)
     except KeyError:
-        return LXCError, f"there is no cgroup item {os.fsdecode(key)!r}"
+        return why_no_cgroup_item(container, os.fsdecode(key))
     return LXCError, f"{key!r} cannot be set to {value!r}"
+
+
+def why_no_cgroup_item(container: Container, key: str) -> Finding:
+    controller = key.partition(".")[0]
+    if controller in CONTROLLERS and not has_controller(container, controller):
+        return (
+            LXCError,
+            f"its cgroup has no controller {controller!r}, and so no {key!r}: "
+            + DELEGATE,
+        )
+    return LXCError, f"there is no cgroup item {key!r}"
+
+
+def has_controller(container: Container, controller: str) -> bool:
+    """Whether it is among those of the running container's cgroup, if that is known."""
+    for names, path in cgroups(container):
+        if not names:
+            names = read_lines(f"{path}/cgroup.controllers")
+            names = " ".join(names).split()
+        if controller in names:
+            return True
+    return False
+
+
+def read_lines(path: str) -> list[str]:
+    try:
+        with open(path) as file:
+            return file.read().splitlines()
+    except OSError:
+        return []
+
+
+def cgroups(container: Container) -> list[tuple[list[str], str]]:
+    """The controllers, none for cgroup2, and the directory of each of its cgroups."""
+    found = []
+    for line in read_lines(f"/proc/{container.init_pid}/cgroup"):
+        _, names, path = line.split(":", 2)
+        roots = [f"/sys/fs/cgroup/{names}"]
+        if not names:
+            roots = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"]
+        for root in roots:
+            if os.path.isdir(root):
+                found.append(([name for name in names.split(",") if name], root + path))
+                break
+    return found
+
+
+def check_freeze(container: Container, about: Any) -> Finding | None:
+    """A user may freeze what is in a cgroup of their own."""
+    for names, path in cgroups(container):
+        file = "freezer.state" if "freezer" in names else "cgroup.freeze"
+        file = f"{path}/{file}"
+        if (not names or "freezer" in names) and os.path.exists(file):
+            if os.access(file, os.W_OK):
+                return None
+            return PermissionDenied, f"no permission to write to {file}: {DELEGATE}"
+    if os.geteuid() == 0:
+        return None
+    return LXCError, f"its cgroup cannot be frozen: {DELEGATE}"
+
+
+def no_item(container: Container, operation: str, key: Any) -> LXCError:
+    """Why there is no item, which is a KeyError: it is the key, or the state."""
+    key = os.fsdecode(key) if key is not None else None
+    kind: Kind = NoSuchItem
+    if operation == "get_cgroup_item":
+        if not container.running:
+            why, reason = why_not_running(container)
+            if why is not PermissionDenied:
+                kind = NotDefined if why is NotDefined else NotRunningItem
+        else:
+            reason = why_no_cgroup_item(container, key or "")[1]
+    elif not is_interface(key or "") and (found := check_item(container, key or "")):
+        reason = found[1]
+    else:
+        reason = why_no_config_item(container, key or "")
+    return kind(operation, container.name, reason, found=reason)
+
+
+def is_interface(key: str) -> bool:
+    return key.startswith("lxc.net.") and key[len("lxc.net.") :].isdigit()
+
+
+def why_no_config_item(container: Container, key: str) -> str:
+    words = key.split(".")
+    if words[:2] == ["lxc", "net"] and len(words) > 2:
+        try:
+            _lxc.Container.get_keys(container, ".".join(words[:3]))
+        except KeyError:
+            return f"it has no network interface {words[2]}"
+        return f"its network interface {words[2]} has no {'.'.join(words[3:])!r}"
+    try:
+        _lxc.Container.get_config_item(container, "lxc.uts.name")
+    except KeyError:
+        return "it has no configuration in memory"
+    return f"{key!r} cannot be read"
 
 
 def check_value(container: Container, pair: Any) -> Finding | None:
@@ -450,8 +597,9 @@ CHECKS = {
     "attach_interface": check_interface,
     "checkpoint": check_checkpoint,
     "clear_config_item": check_item,
-    "clone": check_directory,
+    "clone": check_copy,
     "detach_interface": check_inner_interface,
+    "freeze": check_freeze,
     "load_config": check_file,
     "migrate": check_checkpoint,
     "mount": check_source,
@@ -460,6 +608,7 @@ CHECKS = {
     "save_config": check_destination,
     "set_cgroup_item": check_cgroup_item,
     "set_config_item": check_value,
+    "snapshot": check_hooks,
     "snapshot_destroy": check_snapshot,
     "snapshot_restore": check_directory,
 }

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from . import _lxc
+
 TYPE_CHECKING = False  # of typing, which takes long to import
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,10 +105,10 @@ class ContainerNetworkList:
 
     def __len__(self) -> int:
         try:
-            interfaces = self.container.get_config_item("lxc.net")
+            interfaces = _lxc.Container.get_config_item(self.container, "lxc.net")
         except KeyError:
             return 0
-        return len(interfaces) if interfaces else 0
+        return len(interfaces.splitlines())
 
     if TYPE_CHECKING:
 
@@ -138,7 +140,7 @@ class ContainerNetworkList:
             if not missing:
                 break
             try:
-                self.container.get_keys(f"lxc.net.{number}")
+                _lxc.Container.get_keys(self.container, f"lxc.net.{number}")
             except KeyError:
                 continue
             numbers.append(number)

@@ -119,6 +119,42 @@ def test_a_running_item_is_that_of_the_start(shared: lxc.Container) -> None:
     assert other.get_running_config_item("lxc.uts.name") == shared.name
 
 
+def test_a_missing_item_says_whether_key_or_state_is_wrong(
+    shared: lxc.Container, stopped: lxc.Container, tmp_path: Path
+) -> None:
+    undefined = lxc.Container("c", tmp_path)
+    cases: list[tuple[lxc.Container, Callable[[lxc.Container], Any], type, str]] = [
+        (
+            stopped,
+            lambda c: c.get_cgroup_item("pids.max"),
+            lxc.NotRunning,
+            "not running",
+        ),
+        (undefined, lambda c: c.get_cgroup_item("a.b"), lxc.NotDefined, "not defined"),
+        (
+            shared,
+            lambda c: c.get_cgroup_item("a.b"),
+            lxc.NoSuchItem,
+            "cgroup item 'a.b'",
+        ),
+        (shared, lambda c: c.get_cgroup_item("rdma.max"), lxc.NoSuchItem, "'rdma'"),
+        (shared, lambda c: c.get_config_item("lxc.none"), lxc.NoSuchItem, "'lxc.none'"),
+        (shared, lambda c: c.get_keys("lxc.net.7"), lxc.NoSuchItem, "interface 7"),
+        (undefined, lambda c: c.get_config_item("lxc.arch"), lxc.NoSuchItem, "no conf"),
+    ]
+    for container, call, kind, words in cases:
+        with pytest.raises(KeyError) as caught:
+            call(container)
+        error = caught.value
+        assert error is container.last_error
+        assert isinstance(error, kind)
+        assert isinstance(error, lxc.LXCError)
+        assert error.container == container.name
+        assert words in str(error)
+        assert len(container.network) >= 0
+        assert container.last_error is error
+
+
 # --- Changing -------------------------------------------------------------------------
 
 # key, value, what it reads as afterwards

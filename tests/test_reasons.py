@@ -32,6 +32,7 @@ DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "failures.rst"
 BUILTINS: dict[type[lxc.LXCError], tuple[type[Exception], ...]] = {
     lxc.LXCError: (Exception,),
     lxc.LXCOSError: (OSError,),
+    lxc.NoSuchItem: (KeyError,),
     lxc.NotDefined: (KeyError, lxc.NotRunning, ProcessLookupError),
     lxc.NotRunning: (ProcessLookupError, lxc.LXCOSError),
     lxc.Frozen: (BlockingIOError, lxc.LXCOSError),
@@ -323,6 +324,16 @@ def _(world: World) -> Call:
     return lambda c: c.snapshot_restore("snap7")
 
 
+@failure("two hooks that are the same script")
+def _(world: World) -> Call:
+    container = world.bare()
+    hook = Path(world.path, world.name, "hook")
+    hook.write_text("#!/bin/sh\n")
+    assert container.set_config_item("lxc.hook.clone", [str(hook), str(hook)])
+    assert container.save_config()
+    return lambda c: c.snapshot()
+
+
 @failure("a comment that is not there")
 def _(world: World) -> Call:
     world.bare()
@@ -353,6 +364,50 @@ def _(world: World) -> Call:
 def _(world: World) -> Call:
     world.bare()
     return lambda c: c.append_config_item("lxc.nonsense", "1")
+
+
+@failure("a key that liblxc does not know, to read")
+def _(world: World) -> Call:
+    world.bare()
+    return lambda c: c.get_config_item("lxc.nonsense")
+
+
+@failure("a key that liblxc does not know, to set")
+def _(world: World) -> Call:
+    world.bare()
+    return lambda c: c.set_config_item("lxc.nonsense", "1")
+
+
+@failure("an interface that is not configured")
+def _(world: World) -> Call:
+    world.bare()
+    return lambda c: c.get_config_item("lxc.net.7.link")
+
+
+@failure("a pipe that nobody reads")
+def _(world: World) -> Call:
+    world.bare()
+    pipe = Path(world.path, "pipe")
+    os.mkfifo(pipe)
+    return lambda c: c.save_config(pipe)
+
+
+@failure("shmounts without a path")
+def _(world: World) -> Call:
+    world.make(mount__auto="shmounts:")
+    return start
+
+
+@failure("something is mounted over a file")
+def _(world: World) -> Call:
+    world.start()
+    return lambda c: c.mount("/etc", "/bin/sh", mountflags=4096)
+
+
+@failure("a cgroup item that is not there, to read")
+def _(world: World) -> Call:
+    world.start()
+    return lambda c: c.get_cgroup_item("no.such")
 
 
 @failure("a place that cannot be written to")
@@ -799,7 +854,7 @@ def test_the_class_of_an_error_is_one_of_pythons_too(kind: Any) -> None:
     assert isinstance(error, (lxc.LXCError, *BUILTINS[kind]))
     assert all(issubclass(kind, each) for each in BUILTINS[kind])
     # Python makes the class of an OSError from its number: these must agree.
-    if kind not in (lxc.LXCError, lxc.LXCOSError, lxc.NotDefined):
+    if kind not in (lxc.LXCError, lxc.LXCOSError, lxc.NoSuchItem, lxc.NotDefined):
         assert type(OSError(error.errno, "")) in BUILTINS[kind]
 
 
