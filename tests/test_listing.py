@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
 import os
 import shutil
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import create_busybox, destroy, remove_cgroups, start_and_settle
 from support import liblxc_list
 
 import lxc
@@ -366,3 +369,114 @@ def test_a_path_of_another_type_is_a_type_error(path: Any) -> None:
 def test_a_path_with_a_nul_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="null"):
         lxc.list_containers(config_path="/tmp/nul\0byte")
+
+
+# --- Names with a space ---------------------------------------------------------------
+
+
+@pytest.mark.containers
+def test_a_running_container_with_a_space_in_its_name(
+    own_path: str, new_name: Callable[[], str]
+) -> None:
+    # In the list of sockets liblxc takes the last word of a line for its name.
+    path = f"{own_path}/my containers"
+    os.mkdir(path)
+    plain = create_busybox(new_name(), own_path)
+    for place, name in ((own_path, f"{plain.name} a"), (path, new_name())):
+        # Templates are scripts that need not like spaces: the root stays where it is.
+        os.mkdir(f"{place}/{name}")
+        shutil.copy(plain.config_file_name, f"{place}/{name}/config")
+        container = lxc.Container(name, place)
+        start_and_settle(container)
+        try:
+            with socket.socket(socket.AF_UNIX) as other:
+                # A connection's socket has the same name.
+                other.connect(f"\0{place}/{name}/command")
+                for defined in (False, True):
+                    found = lxc.list_containers(defined=defined, config_path=place)
+                    assert found.count(name) == 1
+            assert lxc.list_containers(defined=False, config_path=place) == (name,)
+            (listed,) = lxc.list_containers(
+                defined=False, as_object=True, config_path=place
+            )
+            assert listed.running
+        finally:
+            container.stop()
+            remove_cgroups(name)
+            shutil.rmtree(f"{place}/{name}")
+        assert lxc.list_containers(defined=False, config_path=place) == ()
+    destroy(plain)
+
+
+# --- Containers that are destroyed at this moment -------------------------------------
+
+
+def disk_lock(path: str, name: str) -> int:
+    """liblxc's lock of a container, which whoever destroys it holds."""
+    file = Path(f"/run/lxc/lock/{path}/.{name}")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    number = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+    whole_file = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    fcntl.fcntl(number, fcntl.F_OFD_SETLK, whole_file)
+    return number
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the lock is where root has it")
+def test_what_is_destroyed_at_this_moment_is_undefined(
+    own_path: str, new_name: Callable[[], str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    name = new_name()
+    define(Path(own_path), name)
+    looks: list[Callable[[lxc.Container], Any]] = [
+        lambda c: (c.state, c.running, c.init_pid),
+        lambda c: (c.defined, c.state),
+        lambda c: lxc.Container(name, own_path).state,
+    ]
+    listed = lxc.list_containers(as_object=True, config_path=own_path)[0]
+    found: list[Any] = [None] * len(looks)
+
+    def look(n: int) -> None:
+        try:
+            (fresh,) = lists[n]
+            found[n] = looks[n](fresh)
+        except Exception as error:
+            found[n] = error
+
+    lists = [lxc.list_containers(as_object=True, config_path=own_path) for _ in looks]
+    destroyer = disk_lock(own_path, name)
+    threads = [threading.Thread(target=look, args=(n,)) for n in range(len(looks))]
+    try:
+        for thread in threads:
+            thread.start()
+        threads[0].join(0.2)
+        assert found == [None] * len(looks)  # they wait
+        shutil.rmtree(Path(own_path, name))
+    finally:
+        os.close(destroyer)
+        for thread in threads:
+            thread.join()
+    assert found == [("STOPPED", False, -1), (False, "STOPPED"), "STOPPED"]
+    assert listed.state == "STOPPED"
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.containers
+def test_looks_while_containers_are_made_and_destroyed(
+    own_path: str, new_name: Callable[[], str]
+) -> None:
+    name, done = new_name(), threading.Event()
+
+    def make_and_destroy() -> None:
+        with contextlib.ExitStack() as stack:
+            stack.callback(done.set)
+            for _ in range(20):
+                define(Path(own_path), name)
+                os.mkdir(f"{own_path}/{name}/rootfs")
+                assert lxc.Container(name, own_path).destroy()
+
+    thread = threading.Thread(target=make_and_destroy)
+    thread.start()
+    while not done.is_set():
+        for container in lxc.list_containers(as_object=True, config_path=own_path):
+            assert (container.state, container.running) == ("STOPPED", False)
+    thread.join()

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -187,6 +188,64 @@ config_read(const char *path, size_t *length)
     return content;
 }
 
+/* --- Opening a container ------------------------------------------------------ */
+
+/* Where liblxc has a container's disk lock; NULL where that cannot be told. */
+static const char *
+disk_lock(const char *name, const char *lxcpath, char *file, size_t size)
+{
+    const char *run = "/run", *below = "";
+
+    if (geteuid() != 0 && (run = getenv("XDG_RUNTIME_DIR")) == NULL) {
+        run = getenv("HOME");
+        below = "/.cache/lxc/run";
+    }
+    if (run == NULL)
+        return NULL;
+    const int length =
+        snprintf(file, size, "%s%s/lxc/lock/%s/.%s", run, below, lxcpath, name);
+    return length > 0 && (size_t)length < size ? file : NULL;
+}
+
+/* Wait until nobody has the disk lock. */
+static void
+wait_for_disk_lock(const char *name, const char *lxcpath)
+{
+    char path[PATH_MAX];
+    const char *file = disk_lock(name, lxcpath, path, sizeof(path));
+    const int fd = file != NULL ? open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY) : -1;
+    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
+
+    if (fd < 0)
+        return; /* nobody ever had it */
+    fcntl(fd, F_OFD_SETLKW, &lock);
+    /* A child that another thread forks meanwhile has the descriptor as well. */
+    lock.l_type = F_UNLCK;
+    fcntl(fd, F_OFD_SETLK, &lock);
+    close(fd);
+}
+
+struct lxc_container *
+container_open(const char *name, const char *lxcpath)
+{
+    struct lxc_container *c = NULL;
+    struct stamp before, after;
+    char file[PATH_MAX];
+
+    snprintf(file, sizeof(file), "%s/%s/config", lxcpath, name);
+    for (int looks = 0; c == NULL && looks < 3; looks++) {
+        if (access(file, F_OK) == 0)
+            wait_for_disk_lock(name, lxcpath);
+        read_stamp(file, &before);
+        c = lxc_container_new(name, lxcpath);
+        if (c == NULL)
+            read_stamp(file, &after);
+        if (c == NULL && memcmp(&before, &after, sizeof(after)) == 0)
+            break; /* what is there cannot be loaded */
+    }
+    return c;
+}
+
 /* --- A configuration that is not, or not only, in its file -------------------- */
 
 bool
@@ -248,7 +307,7 @@ replay(struct lxc_container *c, char **journal)
 struct lxc_container *
 config_open(const char *name, const char *lxcpath, const struct recipe *recipe)
 {
-    struct lxc_container *c = lxc_container_new(name, lxcpath);
+    struct lxc_container *c = container_open(name, lxcpath);
     struct stamp now;
 
     if (c == NULL)

@@ -240,6 +240,12 @@ bool config_load_text(struct lxc_container *c, const char *text);
 /* Whether reading a file cannot hang; one that is not there cannot. */
 bool config_is_readable(const char *path);
 
+/* A handle, or NULL.  A container that somebody destroys at this moment is none: liblxc
+ * sees its configuration, waits for the destroyer's lock, finds no file any more, and
+ * fails, with a complaint on stderr.  So that lock is waited for before; and where it
+ * came in between, the second look sees that there is no container. */
+struct lxc_container *container_open(const char *name, const char *lxcpath);
+
 /* The whole of a regular file, with a NUL after it, which is freed; or NULL. */
 char *config_read(const char *path, size_t *length);
 

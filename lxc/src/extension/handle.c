@@ -36,7 +36,7 @@ open_handle(Container *self)
     }
     listen_count(&listening);
     listen_begin(&listening);
-    WITHOUT_GIL(c = lxc_container_new(n, p));
+    WITHOUT_GIL(c = container_open(n, p));
     if (c == NULL) {
         listen_keep(&listening);
         listen_first(line, sizeof(line));

@@ -706,7 +706,7 @@ struct load {
 static bool
 is_valid(const struct lxc_container *c)
 {
-    struct lxc_container *fresh = lxc_container_new(c->name, c->config_path);
+    struct lxc_container *fresh = container_open(c->name, c->config_path);
     const bool valid = fresh != NULL && fresh->lxc_conf != NULL;
 
     if (fresh != NULL)

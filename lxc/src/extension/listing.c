@@ -4,7 +4,12 @@
  *
  * What liblxc lists as defined is every entry that is not hidden and has a `config`,
  * whatever that is; it sorts them by their bytes, anew after each one.  Here they are
- * sorted once.  Which containers run, defined or not, liblxc says itself.
+ * sorted once.
+ *
+ * Those that run, defined or not, have a monitor that listens at @LXCPATH/NAME/command.
+ * liblxc takes what follows the last space of a line of the kernel's for that name, and
+ * so misses names and lxcpaths with a space.  Where the name of a socket would be too
+ * long it is a hash, of which only liblxc can tell whose it is.
  */
 #include "listing.h"
 
@@ -12,6 +17,7 @@
 #include "handle.h"
 
 #include <dirent.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,16 +61,83 @@ list_defined(const char *path, struct strings *names)
     return outcome;
 }
 
+/* The container whose monitor has a socket, where it is one of that lxcpath; or NULL.
+ */
+static char *
+name_of_socket(char *socket, const char *path, size_t length)
+{
+    if (strncmp(socket, path, length) != 0 || socket[length] != '/')
+        return NULL;
+    char *name = socket + length + 1, *end = strchr(name, '/');
+    if (end == NULL || end == name || strcmp(end, "/command\n") != 0)
+        return NULL;
+    *end = '\0';
+    return name;
+}
+
+static enum outcome
+list_sockets(const char *path, struct strings *names, bool *hashed)
+{
+    FILE *sockets = fopen("/proc/net/unix", "re");
+    enum outcome outcome = LISTED;
+    size_t length = strlen(path), room = 0;
+    char *line = NULL;
+
+    if (sockets == NULL)
+        return NO_LIST;
+    while (length > 0 && path[length - 1] == '/')
+        length--;
+    while (outcome == LISTED && getline(&line, &room, sockets) > 0) {
+        char *socket = strstr(line, " @"), *name;
+
+        if (socket == NULL)
+            continue;
+        socket += 2;
+        if (strncmp(socket, "lxc/", 4) == 0)
+            *hashed = true;
+        else if ((name = name_of_socket(socket, path, length)) != NULL &&
+                 !strings_add(names, name))
+            outcome = NO_MEMORY;
+    }
+    free(line);
+    fclose(sockets);
+    return outcome;
+}
+
+/* Each connection to a monitor has its socket's name. */
+static void
+drop_repeats(struct strings *names)
+{
+    size_t kept = 0;
+
+    strings_sort(names);
+    for (size_t i = 0; i < names->count; i++)
+        if (kept > 0 && strcmp(names->items[kept - 1], names->items[i]) == 0)
+            free(names->items[i]);
+        else
+            names->items[kept++] = names->items[i];
+    names->count = kept;
+}
+
 static enum outcome
 list_active(const char *path, struct strings *names)
 {
-    const int n = list_active_containers(path, &names->items, NULL);
+    struct strings more = {0};
+    bool hashed = false;
+    enum outcome outcome = list_sockets(path, names, &hashed);
 
-    if (n < 0)
-        return NO_LIST;
-    names->count = names->room = (size_t)n;
-    strings_sort(names); /* as it is today, which is nowhere promised */
-    return LISTED;
+    if (outcome == LISTED && hashed) {
+        const int n = list_active_containers(path, &more.items, NULL);
+
+        more.count = more.room = n > 0 ? (size_t)n : 0;
+        for (size_t i = 0; outcome == LISTED && i < more.count; i++)
+            if (!strings_add(names, more.items[i]))
+                outcome = NO_MEMORY;
+        outcome = n < 0 ? NO_LIST : outcome;
+    }
+    drop_repeats(names);
+    strings_free(&more);
+    return outcome;
 }
 
 /* Put names that are sorted to others that are, each once. */

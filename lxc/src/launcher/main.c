@@ -30,7 +30,7 @@ open_like(const struct request *request)
 {
     /* A handle that has nothing of its own runs with what the file is by now. */
     if (request->what == DO_RUN && request->recipe.journal == NULL)
-        return lxc_container_new(request->name, request->lxcpath);
+        return container_open(request->name, request->lxcpath);
     return config_open(request->name, request->lxcpath, &request->recipe);
 }
 
