@@ -95,6 +95,7 @@ if TYPE_CHECKING:
 
     from ._monitor import Monitor, StateChange
     from ._netlink import Interface
+    from ._numbers import Info, InterfaceStats, Stats
     from .errors import Heard
     from .process import Command, Environment, Word
 
@@ -147,6 +148,8 @@ __all__ = [
     "ContainerNetwork",
     "ContainerNetworkList",
     "Frozen",
+    "Info",
+    "InterfaceStats",
     "LXCError",
     "LXCOSError",
     "Monitor",
@@ -155,6 +158,7 @@ __all__ = [
     "NotRunning",
     "PermissionDenied",
     "StateChange",
+    "Stats",
     "TimedOut",
     "arch_to_personality",
     "attach_run_command",
@@ -180,19 +184,23 @@ default_config_path = get_global_config_item("lxc.lxcpath")
 
 # Classes that few programs name: where each is, to be imported when it is asked for.
 LATER = {
+    "Info": "_numbers",
+    "InterfaceStats": "_numbers",
     "Monitor": "_monitor",
     "StateChange": "_monitor",
+    "Stats": "_numbers",
 }
 
+if not TYPE_CHECKING:  # or a checker would take every name to be there
 
-def __getattr__(name: str) -> Any:
-    if name not in LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+    def __getattr__(name: str) -> Any:
+        if name not in LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
 
-    value = getattr(import_module(f".{LATER[name]}", __name__), name)
-    globals()[name] = value
-    return value
+        value = getattr(import_module(f".{LATER[name]}", __name__), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
@@ -1021,6 +1029,31 @@ class Container(_lxc.Container):
             self._must("attach_wait", True, heard=heard)
             return status
         return self._note("attach_wait", status, heard=heard)
+
+    # --- Numbers ----------------------------------------------------------------------
+
+    def stats(self) -> Stats:
+        """What the running container uses, as an lxc.Stats: seconds, bytes and counts.
+
+        These are CPU time, memory, swap, processes, block devices and network, with
+        peaks and limits.  A number is None where the host does not count it.
+        NotRunning when the container is stopped.
+        Wraps lxc_container.get_cgroup_item.
+        """
+        from ._numbers import find_stats
+
+        return find_stats(self)
+
+    def info(self) -> Info:
+        """What the container is, as an lxc.Info, whether it runs or not.
+
+        That is its name, lxcpath, state and init, its addresses, when it is started and
+        with whom, its root filesystem and the memory that it uses.  NotDefined for one
+        that is not there.
+        """
+        from ._numbers import find_info
+
+        return find_info(self)
 
     # --- Waiting ----------------------------------------------------------------------
 

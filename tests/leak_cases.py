@@ -715,6 +715,30 @@ CASES: dict[str, Case] = {
         lambda w: (w.running.wait("STOPPED", 0), w.running.wait("FREEZE", 0)),
         (lambda w: w.running.wait(), lambda w: w.running.wait(5), *text("wait", "x")),
     ),
+    "stats": Case(
+        lambda w: w.running.stats().to_dict(),
+        lambda w: raises(w.stopped.stats, w.undefined.stats),
+        no_arguments("stats"),
+        times=40,
+    ),
+    "info": Case(
+        lambda w: (w.running.info().to_dict(), w.stopped.info().to_dict()),
+        lambda w: raises(w.undefined.info),
+        no_arguments("info"),
+        times=40,
+    ),
+    "Stats": Case(
+        lambda w: lxc.Stats(*[1] * 16, interfaces={}),
+        bad=(lambda w: lxc.Stats(),),
+    ),
+    "Info": Case(
+        lambda w: lxc.Info("a", "/b", "STOPPED", *[None] * 8),
+        bad=(lambda w: lxc.Info(),),
+    ),
+    "InterfaceStats": Case(
+        lambda w: lxc.InterfaceStats(1, 2, 3, 4),
+        bad=(lambda w: lxc.InterfaceStats(),),
+    ),
     "addresses": Case(
         lambda w: w.running.addresses(),
         lambda w: raises(w.stopped.addresses, w.undefined.addresses),

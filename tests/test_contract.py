@@ -119,6 +119,8 @@ PUBLIC_METHODS = {
     "get_ips": "interface=, family=, scope=, timeout=",
     "shutdown": "timeout=, kill=",
     "addresses": "",
+    "info": "",
+    "stats": "",
     "wait_for": "condition, timeout=, interval=",
     "wait_for_ips": "timeout=, interface=, family=",
     "wait_for_port": "port, timeout=, family=",
@@ -511,7 +513,9 @@ def public_callables() -> Iterator[tuple[str, Any]]:
         lxc.Container,
         lxc.ContainerNetwork,
         lxc.ContainerNetworkList,
+        lxc.Info,
         lxc.Monitor,
+        lxc.Stats,
         _lxc.Container,
     )
     for owner in (lxc, *classes, _lxc):
@@ -545,8 +549,11 @@ def test_what_can_be_called_has_a_signature_and_a_docstring(name: str) -> None:
         lxc.ContainerNetwork,
         lxc.ContainerNetworkList,
         lxc.LXCError,
+        lxc.Info,
+        lxc.InterfaceStats,
         lxc.Monitor,
         lxc.StateChange,
+        lxc.Stats,
     ],
 )
 def test_modules_and_classes_have_docstrings(owner: Any) -> None:
