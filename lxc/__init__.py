@@ -93,6 +93,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any, Literal, Protocol, TypeVar, Union
 
+    from ._ephemeral import Ephemeral
     from ._monitor import Monitor, StateChange
     from ._netlink import Interface
     from ._numbers import Info, InterfaceStats, Stats
@@ -165,6 +166,7 @@ __all__ = [
     "attach_run_shell",
     "config_item_is_supported",
     "default_config_path",
+    "ephemeral",
     "features",
     "get_global_config_item",
     "get_wait_states",
@@ -1717,6 +1719,51 @@ def log_close() -> None:
     from ._messages import close
 
     close()
+
+
+def ephemeral(
+    base: Container | Text | None = None,
+    *,
+    template: Path = "busybox",
+    args: Mapping[str, object] | Sequence[Text] = (),
+    name: Text | None = None,
+    network: str | bool | None = None,
+    wait: Literal["ips", "booted"] | None = None,
+    config_path: Path | None = None,
+    config: Mapping[str, Text | Sequence[Text]] | None = None,
+) -> Ephemeral:
+    """A running container for a with statement, which is destroyed when that ends.
+
+        with lxc.ephemeral("base", wait="booted") as container:
+            container.run(["make", "check"], check=True)
+
+    It is a layer over the stopped container base, or a new one of a template with args,
+    as create() has them.  name is by default one that nobody has.  network is the
+    bridge for its first interface, True for "lxcbr0", False or "empty" for none, and by
+    default what the base or the template has.  config has items to set before it is
+    started.  wait says what to wait for then: "ips" or "booted", as wait_for_ips() and
+    wait_until_booted() do it.
+
+    It is stopped and destroyed whatever happens: after an exception or Ctrl-C, when a
+    start fails, at the interpreter's end, and after SIGTERM, which meanwhile ends the
+    program by SystemExit(143) if the main thread makes it and that has no handler of
+    its own.  A forked child never destroys it.
+
+    LXCError where it cannot be made or started; AlreadyExists, where there is one of
+    that name, leaves that alone; ValueError for arguments that mean nothing.
+    """
+    from ._ephemeral import Ephemeral
+
+    return Ephemeral(
+        base,
+        template=template,
+        args=args,
+        name=name,
+        network=network,
+        wait=wait,
+        config_path=config_path,
+        config=config,
+    )
 
 
 def monitor(*names: Text, config_path: Path | None = None) -> Monitor:

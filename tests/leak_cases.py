@@ -153,6 +153,12 @@ def attach_bad(name: str) -> tuple[Call, ...]:
 THREADS = 64
 
 
+def with_ephemeral(w: World, **options: Any) -> None:
+    config = {"lxc.init.cmd": "/bin/sleep 9", **options.pop("config", {})}
+    with lxc.ephemeral(w.stopped, config=config, **options):
+        pass
+
+
 def monitor_in_vain(w: World) -> None:
     with lxc.monitor(config_path=w.path) as monitor:
         monitor.next_change(0)
@@ -784,6 +790,18 @@ CASES: dict[str, Case] = {
         lambda w: raises(w.stopped.wait_until_booted, w.undefined.wait_until_booted),
         (lambda w: w.running.wait_until_booted("x"),),
         times=20,
+    ),
+    "ephemeral": Case(
+        lambda w: with_ephemeral(w),
+        lambda w: raises(lambda: with_ephemeral(w, config={"lxc.init.cmd": "/none"})),
+        (
+            lambda w: lxc.ephemeral(wait="x"),  # type: ignore[arg-type]
+            lambda w: lxc.ephemeral("a", args=["b"]),
+            lambda w: lxc.ephemeral(config=5),  # type: ignore[arg-type]
+        ),
+        times=6,
+        # As of clone().
+        allowed=1000,
     ),
     "monitor": Case(
         lambda w: lxc.monitor(config_path=w.path).close(),

@@ -147,6 +147,9 @@ PUBLIC_FUNCTIONS = {
     "get_global_config_item": "key",
     "get_wait_states": "",
     "list_containers": "active=, defined=, as_object=, config_path=",
+    "ephemeral": (
+        "base=, template=, args=, name=, network=, wait=, config_path=, config="
+    ),
     "monitor": "names, config_path=",
 }
 
