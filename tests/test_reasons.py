@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from conftest import create_bare, create_busybox, destroy, start_and_settle
-from support import cgroup_limit
+from support import cgroup_limit, rootfs
 
 import lxc
 from lxc import _messages, errors
@@ -541,6 +541,54 @@ def _(world: World) -> Call:
 def _(world: World) -> Call:
     world.start(init__cmd="/bin/sleep 1000")
     return lambda c: c.shutdown(0.1)
+
+
+@failure("no address in time")
+def _(world: World) -> Call:
+    world.start()
+    return lambda c: c.wait_for_ips(0)
+
+
+@failure("a container that is not running is waited for")
+def _(world: World) -> Call:
+    world.make()
+    return lambda c: c.wait_for_ips()
+
+
+@failure("nobody listens in time")
+def _(world: World) -> Call:
+    world.start()
+    return lambda c: c.wait_for_port(80, 0)
+
+
+@failure("a command that does not succeed in time")
+def _(world: World) -> Call:
+    world.start()
+    return lambda c: c.wait_for(["false"], 0)
+
+
+@failure("a boot that takes longer")
+def _(world: World) -> Call:
+    container = world.make()
+    script = rootfs(container) / "etc/init.d/rcS"
+    script.write_text("#!/bin/sh\nsleep 60\n")
+    script.chmod(0o755)
+    assert container.start()
+    container.wait_for(lambda: b"rcS" in children_of(container), 20)
+    return lambda c: c.wait_until_booted(0)
+
+
+@failure("numbers of a stopped container")
+def _(world: World) -> Call:
+    world.make()
+    return lambda c: c.stats()
+
+
+def children_of(container: lxc.Container) -> bytes:
+    """The command lines of its init's children."""
+    pid = container.init_pid
+    pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return b"".join(Path(f"/proc/{each}/cmdline").read_bytes() for each in pids)
 
 
 # --- Each of them ---------------------------------------------------------------------

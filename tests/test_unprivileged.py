@@ -522,6 +522,38 @@ def test_user_asks_for_interfaces(user: User, started: lxc.Container) -> None:
     assert run_as(user, "report(c.get_interfaces())") == ["lo"]
 
 
+def test_user_waits_and_counts(user: User, started: lxc.Container) -> None:
+    program = """
+    found = [sorted(c.addresses()), c.wait_until_booted(20)]
+    for wait in (lambda: c.wait_for_ips(0.1), lambda: c.wait_for_port(80, 0.1)):
+        try:
+            wait()
+        except lxc.TimedOut as error:
+            found.append(error.reason)
+    found.append(c.wait_for(["true"]).returncode)
+    info, stats = c.info(), c.stats()
+    found.append([info.state, info.unprivileged, sorted(info.addresses)])
+    found.append([stats.cpu_user is not None, sorted(stats.interfaces)])
+    found.append([stats.network_packets_sent, children()])
+    with lxc.monitor(c.name, config_path=c.get_config_path()) as monitor:
+        c.freeze()
+        c.unfreeze()
+        found.append(monitor.next_change(20).state in ("FREEZING", "FROZEN"))
+    report(found)
+    """
+    assert run_as(user, program) == [
+        ["lo"],
+        "running",
+        "after 0.1 seconds it has no address: no interface has one that counts",
+        "after 0.1 seconds nothing listens on port 80: nothing listens at all",
+        0,
+        ["RUNNING", True, ["lo"]],
+        [True, ["lo"]],
+        [0, []],
+        True,
+    ]
+
+
 def test_user_saves_the_configuration(user: User, started: lxc.Container) -> None:
     program = """
     before = open(c.config_file_name).read()
