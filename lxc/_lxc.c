@@ -70,15 +70,15 @@
     }
 
 // clang-format off
-BOOL_METHOD(set_cgroup_item, SHARED | ADOPT, "O&O&", c->set_cgroup_item(c, s, t),
+BOOL_METHOD(set_cgroup_item, SHARED | ADOPT | GATHERS, "O&O&", c->set_cgroup_item(c, s, t),
             text, text, "key", "value")
-BOOL_METHOD(attach_interface, SHARED | ADOPT, "O&|O&", c->attach_interface(c, s, t),
+BOOL_METHOD(attach_interface, SHARED | ADOPT | TALKS, "O&|O&", c->attach_interface(c, s, t),
             text, optional_text, "src_ifname", "dst_ifname")
-BOOL_METHOD(detach_interface, SHARED | ADOPT, "O&|O&", c->detach_interface(c, s, t),
+BOOL_METHOD(detach_interface, SHARED | ADOPT | TALKS, "O&|O&", c->detach_interface(c, s, t),
             text, optional_text, "ifname", "dst_ifname")
-BOOL_METHOD(add_device_node, SHARED | ADOPT, "O&|O&", c->add_device_node(c, s, t),
+BOOL_METHOD(add_device_node, SHARED | ADOPT | GATHERS, "O&|O&", c->add_device_node(c, s, t),
             text, optional_text, "src_path", "dest_path")
-BOOL_METHOD(remove_device_node, SHARED | ADOPT, "O&|O&", c->remove_device_node(c, s, t),
+BOOL_METHOD(remove_device_node, SHARED | ADOPT | GATHERS, "O&|O&", c->remove_device_node(c, s, t),
             text, optional_text, "src_path", "dest_path")
 // clang-format on
 
@@ -116,12 +116,12 @@ call_bool(PyObject *self, void *closure)
 
 // clang-format off
 PLAIN(is_defined, CONFIG)
-PLAIN(is_running, SHARED)
-PLAIN(may_control, SHARED)
-BOOL_NOARGS(freeze, SHARED | ADOPT | LISTEN)
-BOOL_NOARGS(unfreeze, SHARED | ADOPT | LISTEN)
-BOOL_NOARGS(stop, SHARED | LISTEN)
-BOOL_NOARGS(reboot, SHARED | ADOPT | LISTEN)
+PLAIN(is_running, SHARED | TALKS)
+PLAIN(may_control, SHARED | TALKS)
+BOOL_NOARGS(freeze, SHARED | ADOPT | LISTEN | GATHERS)
+BOOL_NOARGS(unfreeze, SHARED | ADOPT | LISTEN | GATHERS)
+BOOL_NOARGS(stop, SHARED | LISTEN | TALKS)
+BOOL_NOARGS(reboot, SHARED | ADOPT | LISTEN | TALKS)
 // clang-format on
 
 /* --- Calls that return text --------------------------------------------------- */
@@ -181,7 +181,7 @@ Container_get_cgroup_item(PyObject *self, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&:get_cgroup_item", names, text,
                                      &key))
         return NULL;
-    HELD held = hold(self, SHARED | ADOPT | LISTEN);
+    HELD held = hold(self, SHARED | ADOPT | LISTEN | GATHERS);
     if (held.c == NULL)
         return NULL;
     const char *s = c_str(key);
@@ -271,7 +271,7 @@ get_state(PyObject *self, void *ignored)
     const char *state;
 
     (void)ignored;
-    HELD held = hold(self, SHARED);
+    HELD held = hold(self, SHARED | TALKS);
     if (held.c == NULL)
         return NULL;
     struct lxc_container *c = held.c;
@@ -285,7 +285,7 @@ get_init_pid(PyObject *self, void *ignored)
     pid_t pid;
 
     (void)ignored;
-    HELD held = hold(self, SHARED);
+    HELD held = hold(self, SHARED | TALKS);
     if (held.c == NULL)
         return NULL;
     struct lxc_container *c = held.c;

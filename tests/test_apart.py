@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from conftest import create_busybox, destroy, map_ids, start_and_settle
-from support import Program, rootfs, run
+from support import Program, cgroup_limit, rootfs, run
 
 import lxc
 
@@ -464,3 +464,81 @@ def test_function_prints_while_threads_do(
         lines = file.read_text().splitlines()
         expected = 20 if file.name == "err" else 10
         assert sum("function" in line for line in lines) == expected
+
+
+# --- Descriptors of the caller's ------------------------------------------------------
+
+NEAR_THE_LIMIT = """
+import errno, resource
+calls = {
+    "attach": lambda: os.waitpid(c.attach(lambda: 0), 0)[1],
+    "attach_wait": lambda: c.attach_wait(lambda: 0),
+    "command": lambda: c.attach_wait(lxc.attach_run_command, ["true"]),
+    "controllable": lambda: c.controllable,
+    "freeze": lambda: c.freeze() and c.unfreeze(),
+    "get_cgroup_item": lambda: c.get_cgroup_item(sys.argv[1]),
+    "init_pid": lambda: c.init_pid > 0,
+    "init_pidfd": lambda: os.close(c.init_pidfd()),
+    "running": lambda: c.running,
+    "state": lambda: c.state,
+}
+
+def attempt(call, left):
+    # What is open is of one file each, below a limit that leaves so many numbers.
+    files = {}
+    for _ in range(limit - left - descriptors()):
+        fd = os.memfd_create("file")
+        files[fd] = os.fstat(fd).st_ino
+    try:
+        result = call()
+    except OSError as error:
+        result = errno.errorcode[error.errno]
+    lost = 0
+    for fd, inode in files.items():
+        try:
+            lost += os.fstat(fd).st_ino != inode
+            os.close(fd)
+        except OSError:
+            lost += 1
+    return [result, lost, children()]
+
+limit = 128
+resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+found = {name: call() for name, call in calls.items()}
+wrong = []
+for left in (0, 3, 7, 8, 9, 10, 12, 16, 24, 32, 40):
+    for name, call in calls.items():
+        said, lost, left_behind = attempt(call, left)
+        if said not in ("EMFILE", found[name]) or lost or left_behind:
+            wrong.append([name, left, said, lost, left_behind])
+        if left == 40 and said == "EMFILE":
+            wrong.append([name, left, said])
+report([wrong, found])
+"""
+
+
+def test_near_the_limit_of_descriptors(running: lxc.Container) -> None:
+    """A call is made, or refused; it does not lie, and closes nothing of the caller."""
+    wrong, found = run(running, NEAR_THE_LIMIT, cgroup_limit())
+    assert wrong == []
+    assert found["state"] == "RUNNING"
+    assert found["attach_wait"] == found["attach"] == found["command"] == 0
+
+
+def test_pidfds_are_the_callers_own(shared: lxc.Container) -> None:
+    """An attach closes what liblxc leaves, which is of the same file as its pidfds."""
+    program = """
+    import ctypes
+    SYS_kcmp, KCMP_FILE = {"x86_64": 312}.get(os.uname().machine, 272), 0
+    pid = os.getpid()
+
+    def same(one, other):
+        return ctypes.CDLL(None).syscall(SYS_kcmp, pid, pid, KCMP_FILE, one, other) == 0
+
+    fds = [c.init_pidfd(), c.init_pidfd()]
+    assert same(fds[0], os.dup(fds[0]))
+    before = descriptors()
+    assert c.attach_wait(lambda: 0) == 0
+    report([same(*fds), descriptors() - before])
+    """
+    assert run(shared, program) == [False, 0]

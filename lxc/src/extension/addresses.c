@@ -77,8 +77,7 @@ same_file(const struct stat *one, const struct stat *other)
     return one->st_dev == other->st_dev && one->st_ino == other->st_ino;
 }
 
-/* The pid of a pidfd's process, 0 if that cannot be told. */
-static pid_t
+pid_t
 pid_of(int pidfd)
 {
     char path[64], text[512], *field;
@@ -317,7 +316,7 @@ ask(int fd, struct network *network)
 static struct held
 hold_for_look(PyObject *self)
 {
-    return hold(self, geteuid() == 0 ? SHARED | PIDFD : SHARED);
+    return hold(self, geteuid() == 0 ? SHARED | PIDFD | TALKS : SHARED | TALKS);
 }
 
 /* Look into the container, as hold_for_look() has it.  False where only liblxc's own

@@ -7,6 +7,9 @@
 
 #include "convert.h"
 
+/* The pid of a pidfd's process, 0 if that cannot be told. */
+pid_t pid_of(int pidfd);
+
 PyObject *Container_get_interfaces(PyObject *self, PyObject *ignored);
 PyObject *Container_get_ips(PyObject *self, PyObject *args, PyObject *kwargs);
 

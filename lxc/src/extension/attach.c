@@ -169,7 +169,9 @@ copy_descriptor(int fd, const char *what)
 {
     int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 
-    if (copy < 0)
+    if (copy < 0 && errno == EMFILE)
+        PyErr_SetFromErrno(PyExc_OSError);
+    else if (copy < 0)
         PyErr_Format(PyExc_ValueError, "%s: descriptor %d is not usable: %s", what, fd,
                      strerror(errno));
     return copy;
@@ -476,8 +478,9 @@ open_descriptors(void)
 }
 
 /* An attach in the process leaves the pidfd of the container's init open.  All that the
- * monitor gives out are one open file: close what is new and the same as `known`.  No
- * other thread has one in use meanwhile: see PIDFD. */
+ * monitor gives out are one open file, of which the caller never has a descriptor (see
+ * init_pidfd()), nor another thread in a call of ours (see PIDFD): so close what is new
+ * and the same as `known`. */
 static void
 close_leaked(const struct descriptors *before, int known)
 {
@@ -831,7 +834,7 @@ Container_attach(PyObject *self, PyObject *args, PyObject *kwargs)
                                           "LXC_ATTACH_TERMINAL: use attach_wait()");
         return NULL;
     }
-    HELD held = hold(self, CONFIG | ADOPT | PIDFD | LISTEN);
+    HELD held = hold(self, CONFIG | ADOPT | PIDFD | LISTEN | GATHERS);
     if (held.c == NULL)
         return NULL;
     if (!can_attach(&held))
@@ -872,7 +875,7 @@ attach_apart(struct held *held, struct call *call, bool launcher)
         return PyLong_FromLong(status);
     /* Its file was changed while the launcher read it, or that is of no use here: a
      * fork knows what the handle has. */
-    HELD again = hold(self, CONFIG | ADOPT | PIDFD | LISTEN);
+    HELD again = hold(self, CONFIG | ADOPT | PIDFD | LISTEN | GATHERS);
     return again.c != NULL ? attach_apart(&again, call, false) : NULL;
 }
 
@@ -888,7 +891,7 @@ Container_attach_wait(PyObject *self, PyObject *args, PyObject *kwargs)
     start_call(&call);
     if (!convert(args, kwargs, &call))
         return NULL;
-    HELD held = hold(self, CONFIG | ADOPT | PIDFD | LISTEN);
+    HELD held = hold(self, CONFIG | ADOPT | PIDFD | LISTEN | GATHERS);
     if (held.c == NULL)
         return NULL;
     if (!can_attach(&held))

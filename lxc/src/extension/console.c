@@ -171,7 +171,7 @@ Container_console_log(PyObject *self, PyObject *args, PyObject *kwargs)
                         "console_log has nothing to do: read, clear, or both");
         return NULL;
     }
-    HELD held = hold(self, SHARED | ADOPT | LISTEN);
+    HELD held = hold(self, SHARED | ADOPT | LISTEN | TALKS);
     if (held.c == NULL)
         return NULL;
     struct lxc_container *c = held.c;

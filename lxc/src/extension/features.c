@@ -8,6 +8,7 @@
  */
 #include "features.h"
 
+#include "addresses.h"
 #include "convert.h"
 #include "handle.h"
 #include "lock.h"
@@ -17,6 +18,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 /* Releases as numbers that compare as they do. */
 #define RELEASE(major, minor, micro) ((major)*1000000 + (minor)*1000 + (micro))
@@ -194,6 +198,26 @@ take_descriptor(int fd)
     return PyErr_SetFromErrno(PyExc_OSError);
 }
 
+/* Another descriptor of a pidfd's process, which is not of the same open file, so that
+ * an attach can tell what the caller has from what liblxc leaves: see close_leaked()
+ * there. The same where the process has ended. */
+static int
+pidfd_anew(int fd)
+{
+    struct pollfd ended = {.fd = fd, .events = POLLIN};
+    const pid_t pid = pid_of(fd);
+    const int other = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+
+    if (other < 0)
+        return fd;
+    if (poll(&ended, 1, 0) != 0) { /* the number may be another's by now */
+        close(other);
+        return fd;
+    }
+    close(fd);
+    return other;
+}
+
 PyObject *
 Container_init_pidfd(PyObject *self, PyObject *ignored)
 {
@@ -201,11 +225,11 @@ Container_init_pidfd(PyObject *self, PyObject *ignored)
 
     (void)ignored;
     /* Not while an attach looks for the ones that liblxc left open. */
-    HELD held = hold(self, SHARED | PIDFD | LISTEN);
+    HELD held = hold(self, SHARED | PIDFD | LISTEN | TALKS);
     if (held.c == NULL || !need(INIT_PIDFD))
         return NULL;
     struct lxc_container *c = held.c;
-    WITHOUT_GIL(fd = c->init_pidfd(c));
+    WITHOUT_GIL(fd = c->init_pidfd(c); if (fd >= 0) fd = pidfd_anew(fd));
     answer(&held, fd >= 0);
     return take_descriptor(fd);
 }
@@ -216,7 +240,7 @@ Container_devpts_fd(PyObject *self, PyObject *ignored)
     int fd;
 
     (void)ignored;
-    HELD held = hold(self, SHARED | LISTEN);
+    HELD held = hold(self, SHARED | LISTEN | TALKS);
     if (held.c == NULL || !need(DEVPTS_FD))
         return NULL;
     struct lxc_container *c = held.c;
@@ -256,7 +280,7 @@ Container_seccomp_notify_fd_active(PyObject *self, PyObject *ignored)
     int fd;
 
     (void)ignored;
-    HELD held = hold(self, SHARED | RELOAD | LISTEN);
+    HELD held = hold(self, SHARED | RELOAD | LISTEN | TALKS);
     if (held.c == NULL)
         return NULL;
     struct lxc_container *c = held.c;

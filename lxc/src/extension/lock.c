@@ -24,8 +24,10 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -660,6 +662,49 @@ find_place(Container *self)
     return true;
 }
 
+/* Most that a call needs at one time: some 15 for an attach. */
+#define MANY 32
+#define SOME 8
+
+/* Whether so many descriptors can still be had.  The highest numbers are the last to be
+ * taken: mostly one system call tells. */
+static bool
+are_free(int wanted)
+{
+    struct pollfd numbers[MANY];
+    struct rlimit limit;
+    int found = 0;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > INT_MAX)
+        return true;
+    for (int end = (int)limit.rlim_cur; end > 0 && found < wanted; end -= wanted) {
+        const int n = end < wanted ? end : wanted;
+
+        for (int i = 0; i < n; i++)
+            numbers[i] = (struct pollfd){.fd = end - 1 - i};
+        if (poll(numbers, (nfds_t)n, 0) < 0)
+            return true;
+        for (int i = 0; i < n; i++)
+            found += (numbers[i].revents & POLLNVAL) != 0;
+    }
+    return found >= wanted;
+}
+
+/* Where liblxc has no descriptor left for a question, it takes the container for
+ * running or for stopped; and where an answer of the monitor has more of them than can
+ * still be had, liblxc closes numbers of the caller's. */
+static bool
+has_room(int what)
+{
+    const int wanted = what & GATHERS ? MANY : what & TALKS ? SOME : 0;
+
+    if (wanted == 0 || are_free(wanted))
+        return true;
+    errno = EMFILE;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return false;
+}
+
 struct held
 hold(PyObject *object, int what)
 {
@@ -674,7 +719,7 @@ hold(PyObject *object, int what)
                         "this Container was never initialized: call its __init__()");
         return nothing;
     }
-    if (!take_own(self, what))
+    if (!has_room(what) || !take_own(self, what))
         return nothing;
     if ((what & PIDFD) && !(find_place(self) && take_other(&self->place->lock, self))) {
         lock_drop(&self->lock, mode);

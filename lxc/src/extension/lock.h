@@ -23,6 +23,8 @@ enum hold_extra {
     ADOPT = 16,  /* a configuration that appeared on disk since is to be loaded first */
     RELOAD = 32, /* and also where clear_config() took it away */
     LISTEN = 64, /* where the call fails, what liblxc says of it is wanted */
+    TALKS = 128, /* the call needs some descriptors */
+    GATHERS = 256, /* and this one many: see has_room() */
 };
 
 struct actor;

@@ -60,7 +60,7 @@ wait_for(PyObject *self, const char *states, double timeout)
         int going;
 
         {
-            HELD held = hold(self, SHARED); /* for a step only */
+            HELD held = hold(self, SHARED | TALKS); /* for a step only */
             if (held.c == NULL)
                 return -1;
             struct lxc_container *c = held.c;
@@ -89,7 +89,7 @@ Container_wait(PyObject *self, PyObject *args, PyObject *kwargs)
     for (size_t i = 0; i < sizeof(known_states) / sizeof(*known_states); i++)
         possible = possible || has_state(c_str(states), known_states[i]);
     if (!possible) {
-        HELD held = hold(self, SHARED);
+        HELD held = hold(self, SHARED | TALKS);
         if (held.c == NULL)
             return NULL;
         because("'%s' is no state of a container", c_str(states));
@@ -116,7 +116,7 @@ Container_shutdown(PyObject *self, PyObject *args, PyObject *kwargs)
                                      optional_seconds, &timeout))
         return NULL;
     {
-        HELD held = hold(self, SHARED | ADOPT | PIDFD | LISTEN);
+        HELD held = hold(self, SHARED | ADOPT | PIDFD | LISTEN | TALKS);
         if (held.c == NULL)
             return NULL;
         struct lxc_container *c = held.c;
@@ -146,7 +146,7 @@ wait_for_reboot(PyObject *self, pid_t old, pid_t monitor, double timeout)
         int going;
 
         {
-            HELD held = hold(self, SHARED); /* for a step only */
+            HELD held = hold(self, SHARED | TALKS); /* for a step only */
             if (held.c == NULL)
                 return -1;
             struct lxc_container *c = held.c;
@@ -181,7 +181,7 @@ Container_reboot2(PyObject *self, PyObject *args, PyObject *kwargs)
                                      optional_seconds, &timeout))
         return NULL;
     {
-        HELD held = hold(self, SHARED | RELOAD | LISTEN);
+        HELD held = hold(self, SHARED | RELOAD | LISTEN | TALKS);
         if (held.c == NULL)
             return NULL;
         struct lxc_container *c = held.c;
