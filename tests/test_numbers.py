@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from conftest import destroy
-from support import CGROUPS, cgroups_of, children, descriptors, rootfs, run
+from support import CGROUPS, cgroups_of, children, descriptors, rootfs, run, wait_until
 
 import lxc
 
@@ -134,6 +134,18 @@ def test_a_cgroup_has_limits(make: Make) -> None:
             assert getattr(container.stats(), name) == value
 
 
+def no_groups(name: str) -> bool:
+    """Remove the cgroups of that name; whether all are gone."""
+    tops = [
+        group for mount in (CGROUPS, *CGROUPS.iterdir()) for group in mount.glob(name)
+    ]
+    for top in tops:
+        for group in (*sorted(filter(Path.is_dir, top.rglob("*")), reverse=True), top):
+            with contextlib.suppress(OSError):
+                group.rmdir()
+    return not any(top.exists() for top in tops)
+
+
 @pytest.mark.parametrize(
     "config",
     [
@@ -165,12 +177,8 @@ def test_a_cgroup_may_be_anywhere(make: Make, config: dict[str, str]) -> None:
             assert after.memory - before.memory >= MEMORY * 0.95
     finally:
         container.stop()
-        for mount in (CGROUPS, *CGROUPS.iterdir()):
-            for group in sorted(
-                mount.glob(f"tests-{container.name}*/**/"), reverse=True
-            ):
-                with contextlib.suppress(OSError):
-                    group.rmdir()
+        # Its monitor is in one of them until it has ended.
+        assert wait_until(lambda: no_groups(f"tests-{container.name}"))
 
 
 IN_V2 = (
