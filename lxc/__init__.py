@@ -104,6 +104,8 @@ if TYPE_CHECKING:
         def fileno(self) -> int: ...
 
     T = TypeVar("T")
+    # Whose callers know when it is not None: typeshed's name for that.
+    MaybeNone = Any
     Text = Union[str, bytes]
     Path = Union[str, bytes, os.PathLike[str], os.PathLike[bytes]]
     Stream = Union[int, HasFileno, None]
@@ -325,9 +327,6 @@ class Container(_lxc.Container):
     may use one object.
     """
 
-    last_error: LXCError | None = None
-    """What the last call of this object that failed, failed for; None if none did."""
-
     strict = False
     """Whether methods raise LXCError where they would return False or -1."""
 
@@ -343,9 +342,9 @@ class Container(_lxc.Container):
     ) -> T:
         """Keep the reason of a failure, and raise it if that is wanted."""
         if result is False or (result == -1 and operation.startswith("attach")):
-            error = self._failure(operation, about, heard)
+            self._failure(operation, about, heard)
             if self.strict:
-                raise error
+                raise self.last_error
         elif errors.forward_level is not None:
             from ._messages import forward_heard
 
@@ -397,6 +396,20 @@ class Container(_lxc.Container):
                 found=found.found,
             )
             raise self.last_error from None
+
+    @property
+    def last_error(self) -> LXCError | MaybeNone:
+        """What the last call of this object that failed, failed for; None if none did.
+
+        It can be raised.  Each time it is another object: one that was raised has a
+        traceback, and with that all that its callers have, this container included.
+        """
+        error = self.__dict__.get("_last_error")
+        return None if error is None else error._alike()
+
+    @last_error.setter
+    def last_error(self, error: LXCError | None) -> None:
+        self.__dict__["_last_error"] = None if error is None else error._alike()
 
     # --- Networks ---------------------------------------------------------------------
 

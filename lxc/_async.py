@@ -247,7 +247,10 @@ async def run(
             timeout or 0,
             *(bytes(data) or None for data in found),
         )
-    status = work.result()
+    try:
+        status = work.result()
+    finally:
+        del work  # whose error would have this frame, and that it
     out, err = (
         None
         if streams[name] != subprocess.PIPE

@@ -81,6 +81,13 @@ class LXCError(Exception):
         given = (self.operation, self.container, self.reason)
         return type(self), given, self.__dict__
 
+    def _alike(self) -> LXCError:
+        """Another of the same, which nobody has raised."""
+        make, given, state = self.__reduce__()[:3]
+        alike: LXCError = make(*given)
+        alike.__dict__.update(state)
+        return alike
+
 
 class LXCOSError(LXCError, OSError):
     """An operation failed for which there is an errno: an OSError as well."""

@@ -425,6 +425,7 @@ class Aside:
             self._results.append(self._call())
         except BaseException as error:
             self._errors.append(error)
+        del self._call  # the thread is there a little longer than its result
         with self._lock:
             if self._is_left:
                 self._clear()

@@ -86,6 +86,11 @@ def refused(call: Callable[[], object]) -> str | None:
     return None
 
 
+def alike(one: Any, other: Any) -> bool:
+    """Whether two errors are the same but for having been raised."""
+    return (type(one), one.args, vars(one)) == (type(other), other.args, vars(other))
+
+
 class Pipe:
     """A pipe whose text can be read when the writers are done."""
 

@@ -3,20 +3,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import gc
 import importlib
+import inspect
 import os
 import pickle
 import subprocess
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import create_busybox, destroy, run_python, start_and_settle
-from support import refused
+from support import alike, refused
 
 import lxc
 
@@ -133,7 +137,13 @@ def public_methods(container: type) -> set[str]:
 
 
 # They raise what subprocess and asyncio do: see test_process.py.
-PROCESSES = {"create_subprocess_exec", "popen", "run", "run_async"}
+PROCESSES = {
+    "create_subprocess_exec",
+    "create_subprocess_shell",
+    "popen",
+    "run",
+    "run_async",
+}
 
 
 @pytest.mark.parametrize(("layer", "calls"), [(lxc, CALLS), (_lxc, RAW_CALLS)])
@@ -611,8 +621,36 @@ def test_a_newer_call_raises_what_it_could_not_do(name: str, tmp_path: Path) -> 
     with timed(5), pytest.raises(lxc.LXCError) as raised:
         getattr(container, name)(*CALLS[name])
     assert str(raised.value) == f"{name} of 'c' failed: it is not defined"
-    assert container.last_error is raised.value
+    assert alike(container.last_error, raised.value)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", [*CALLS, *sorted(PROCESSES)])
+def test_an_error_keeps_nothing_alive(name: str, tmp_path: Path) -> None:
+    """No cycle of error, traceback and container: what is let go is gone at once."""
+    container = lxc.Container("c", str(tmp_path), strict=True)
+    gone, failed = weakref.ref(container), False
+    gc.collect()
+    gc.disable()
+    try:
+        try:
+            result = getattr(container, name)(*CALLS.get(name, ("true",)))
+            if inspect.iscoroutine(result):
+                asyncio.run(result)
+        except lxc.LXCError:
+            failed = True
+        except Exception:
+            pass
+        if failed:
+            assert container.last_error is not None
+            assert container.last_error.__traceback__ is None
+            with contextlib.suppress(lxc.LXCError):
+                raise container.last_error
+        result = None
+        del container
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_last_error_belongs_to_one_object(tmp_path: Path) -> None:
