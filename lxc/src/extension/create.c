@@ -166,7 +166,8 @@ leave_descriptors(bool inheritable)
 static void
 after_its_fork(void)
 {
-    if (creating.forks == 2 && !creating.alone) {
+    /* An ordinary user's forks are others, with pipes that liblxc still needs. */
+    if (geteuid() == 0 && creating.forks == 2 && !creating.alone) {
         creating.alone = true;
         leave_descriptors(true);
     }
