@@ -319,6 +319,11 @@ def look_closely(container: Container, operation: str, about: Any) -> Finding | 
         return RUNNING
     if operation == "destroy" and container.snapshot_list():
         return LXCError, "it has snapshots: destroy these first"
+    if operation == "start" and os.geteuid() != 0:
+        from ._ordinary import why_not_started
+
+        if found := why_not_started(container):
+            return found
     check = CHECKS.get(operation)
     if check is not None and about is not None and (found := check(container, about)):
         return found

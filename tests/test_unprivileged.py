@@ -605,3 +605,44 @@ def test_user_cannot_attach_to_roots_container(
     assert found[1] not in ("", "None")
     assert found[6] == []
     assert shared.running
+
+
+# --- The steps to a user's containers -------------------------------------------------
+
+STEPS = {
+    "no idmap": ('o.clear_config_item("lxc.idmap")', "it has no lxc.idmap, "),
+    "others' ids": (
+        'o.set_config_item("lxc.idmap", ["u 0 4000000000 10", "g 0 4000000000 10"])',
+        "/etc/subuid does not give the user USER the 10 ids from 4000000000 on, "
+        "which lxc.idmap has: add 'USER:4000000000:10'",
+    ),
+    "no network": (
+        'o.set_config_item("lxc.net.0.type", "veth"); '
+        'o.set_config_item("lxc.net.0.link", "no-such-br")',
+        "/etc/lxc/lxc-usernet does not let the user USER connect to no-such-br: add "
+        "'USER veth no-such-br 10'",
+    ),
+    "a closed home": ("", "HOME. Please grant it x access"),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_that_was_left_out_is_named(user: User, step: str) -> None:
+    change, text = STEPS[step]
+    program = f"""
+    o = lxc.Container("other", c.get_config_path())
+    o.load_config(c.config_file_name)
+    o.set_config_item("lxc.uts.name", "other")
+    o.save_config()
+    {change}
+    report([o.start(), o.last_error and o.last_error.reason])
+    """
+    if step == "a closed home":
+        user.home.chmod(0o700)
+    try:
+        started, reason = run_as(user, program)
+    finally:
+        user.home.chmod(0o755)
+        shutil.rmtree(user.home / "containers" / "other", ignore_errors=True)
+    assert started is False
+    assert text.replace("USER", user.name).replace("HOME", str(user.home)) in reason
