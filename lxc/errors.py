@@ -186,6 +186,7 @@ KINDS: dict[str | None, Kind] = {
 }
 NO_CONTROL = PermissionDenied, "no permission to control it"
 NOT_DEFINED = NotDefined, "it is not defined"
+STOPPED = NotRunning, "it was stopped meanwhile"
 RUNNING = AlreadyRunning, "it is running"
 # From which level on what is said of calls that succeed goes to logging, too; None: not
 # at all.  See log_forward().
@@ -215,6 +216,8 @@ def find_error(
         kind, found = why_not_running(container)
     elif own is not None:
         kind, found = KINDS[why], own
+        if why is None and operation in NEEDS_RUNNING and was_stopped(container):
+            kind, found = STOPPED
     elif finding := look(container, operation, about):
         kind, found = finding
         if said is not None and (operation in REFUSES or kind is disk_full):
@@ -345,6 +348,20 @@ def why_not_running(container: Container) -> Finding:
     if container.defined:
         return NotRunning, "it is not running"
     return NOT_DEFINED
+
+
+def was_stopped(container: Container) -> bool:
+    """Whether a container that ran stops, or is stopped by now."""
+    try:
+        if container.state in ("ABORTING", "STOPPED", "STOPPING"):
+            return True
+        # Its monitor may not have seen yet that init has ended.
+        with open(f"/proc/{container.init_pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] in (b"X", b"Z")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    except (OSError, RuntimeError):
+        return False
 
 
 def suspect(container: Container, operation: str) -> Finding:

@@ -347,6 +347,8 @@ class Launch:
                 reason += " (lxc.pty.max is how many it has)"
             raise self.error(LXCError, reason)
         self.check_state()
+        if errors.was_stopped(self.container):
+            raise self.error(*errors.STOPPED)
         if what == "returned":
             messages = self.messages()
             reason = sentence(messages) or "liblxc could not attach to it"

@@ -9,6 +9,7 @@ import os
 import select
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -542,3 +543,30 @@ def test_pidfds_are_the_callers_own(shared: lxc.Container) -> None:
     report([same(*fds), descriptors() - before])
     """
     assert run(shared, program) == [False, 0]
+
+
+# --- A stop in the middle -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["attach_wait", "run"])
+def test_stop_during_an_attach(stopped: lxc.Container, way: str) -> None:
+    """A command begins and is killed, or the container was stopped: no other reason."""
+    reasons = []
+    for number in range(6):
+        assert stopped.start()
+        mine = lxc.Container(stopped.name, stopped.get_config_path(), strict=True)
+        stop = threading.Timer(number * 0.004, stopped.stop)
+        stop.start()
+        try:
+            while True:
+                if way == "run":
+                    mine.run(["true"])
+                else:
+                    mine.attach_wait(lxc.attach_run_command, ["true"])
+        except lxc.NotRunning:
+            pass
+        except lxc.LXCError as error:
+            reasons.append(str(error))
+        stop.join()
+        assert stopped.wait("STOPPED", 10)
+    assert reasons == []

@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -226,6 +227,26 @@ child_kill(const struct child *child, int number)
         kill(child->pid, number);
 }
 
+/* What it had to say has been heard: it has nothing more to do but to end.  Where what
+ * was heard was not its own word, it is not waited for for ever. */
+static void
+wait_for_end(pid_t pid)
+{
+    const int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    const double end = monotonic() + 5;
+    struct pollfd ended = {.fd = fd, .events = POLLIN};
+
+    while (fd >= 0 && poll(&ended, 1, 1000) <= 0)
+        if (monotonic() > end) {
+            kill(pid, SIGKILL);
+            break;
+        }
+    if (fd >= 0)
+        close(fd);
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+}
+
 void
 child_reap(struct child *child)
 {
@@ -237,7 +258,7 @@ child_reap(struct child *child)
     close(child->fd);
     child->fd = -1;
     child->pid = 0;
-    WITHOUT_GIL(while (waitpid(pid, NULL, 0) < 0 && errno == EINTR));
+    WITHOUT_GIL(wait_for_end(pid));
     child_log_end(child);
 }
 
