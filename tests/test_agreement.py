@@ -413,7 +413,7 @@ def test_what_a_start_makes_of_it(make: Callable[..., lxc.Container]) -> None:
             interface.link = "lxcbr0"
             interface.flags = "up"
             interface.name = f"given{number}"
-            interface.hwaddr = f"00:16:3e:01:{seed:02x}:{number:02x}"
+            interface.hwaddr = f"00:16:3e:01:{seed % 256:02x}:{number:02x}"
         expected = {i.name: i.hwaddr for i in container.network}
         if seed % 2:
             assert container.save_config()

@@ -103,10 +103,15 @@ is_same(const char *one, const char *other)
 /* What liblxc clears to another value than an item has that was never set, of an
  * interface without its number.  (lxc.tty.max even stays as it was.) */
 static const char *const not_reset[] = {
-    "lxc.autodev.tmpfs.size", "lxc.monitor.signal.pdeath",
-    "lxc.rootfs.mount",       "lxc.tty.max",
-    "ipvlan.isolation",       "ipvlan.mode",
-    "macvlan.mode",           "veth.mode",
+    "lxc.autodev.tmpfs.size",
+    "lxc.monitor.signal.pdeath",
+    "lxc.rootfs.mount",
+    "lxc.tty.max",
+    "ipvlan.isolation",
+    "ipvlan.mode",
+    "macvlan.mode",
+    "veth.mode",
+    "name",
 };
 
 /* A configuration in which nothing is set but the type of that interface. */
