@@ -802,7 +802,14 @@ class Container(_lxc.Container):
         comment_path is a file with a comment, which is copied.
         Wraps lxc_container.snapshot.
         """
-        return self._note("snapshot", super().snapshot(comment_path), "hooks")
+        from ._create import creating
+
+        snapshot = super().snapshot
+        with creating(
+            self.get_config_path(), self.name, "snapshot", wait=True
+        ) as in_the_way:
+            made = False if in_the_way else snapshot(comment_path)
+            return self._note("snapshot", made, "hooks", in_the_way)
 
     def snapshot_list(self) -> tuple[tuple[str, str, str | None, str], ...]:
         """The snapshots: (name, path of the comment, timestamp or None, lxcpath) each.
@@ -816,12 +823,14 @@ class Container(_lxc.Container):
 
         Return whether that was done.  Wraps lxc_container.snapshot_restore.
         """
-        from ._create import made_alone
+        from ._create import creating, made_alone
 
         restore = super().snapshot_restore
-        if not newname:
-            return self._note("snapshot_restore", restore(name, newname))
         path = self.get_config_path()
+        if not newname or newname == self.name:
+            with creating(path, self.name) as in_the_way:
+                ok = not in_the_way and restore(name, newname)
+                return self._note("snapshot_restore", ok, heard=in_the_way)
         ok, heard = made_alone(path, newname, lambda: restore(name, newname))
         return self._note("snapshot_restore", ok, inside(path, newname), heard)
 

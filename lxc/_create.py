@@ -15,6 +15,7 @@ import operator
 import os
 import re
 import shutil
+import stat
 import struct
 import tempfile
 import time
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from . import Container
     from .errors import Heard
 
-__all__ = ["create", "made_alone", "no_empty_directory"]
+__all__ = ["create", "creating", "made_alone", "no_empty_directory"]
 
 ATTEMPTS = 3
 TEMPLATES = "/usr/share/lxc/templates"  # of every distribution's liblxc
@@ -83,7 +84,8 @@ def taken(reason: str) -> Heard:
 
 def not_made(path: str, error: OSError) -> Heard:
     why = "denied" if isinstance(error, PermissionError) else None
-    return (f"{path} cannot be made: {error.strerror}", why, *NOTHING_HEARD)
+    reason = f"{path} cannot be made: {error.strerror} (errno {error.errno})"
+    return (reason, why, *NOTHING_HEARD)
 
 
 def create_alone(
@@ -132,17 +134,28 @@ def create_alone(
     return False, taken("another program creates and destroys it meanwhile")
 
 
+STANDARD = "/etc/lxc/default.conf"  # of the package lxc
+
+
 def find_missing(container: Container, template: Any) -> str | None:
     """What liblxc's library alone does not bring along."""
-    default = _lxc.get_global_config_item("lxc.default_config")
-    if not os.path.exists(default) and not has_memory(container):
-        return f"there is no {default}: install the package lxc, which has it"
+    if not has_memory(container):
+        default = _lxc.get_global_config_item("lxc.default_config")
+        if default != STANDARD and os.path.exists(STANDARD):
+            if not os.path.exists(default):
+                return (
+                    f"there is no {default}: copy {STANDARD} to there, and add an "
+                    f"lxc.idmap of your ids in /etc/subuid and /etc/subgid"
+                )
+        elif not os.path.exists(default):
+            return f"there is no {default}: install the package lxc, which has it"
     if not os.path.isabs(os.fsdecode(template)) and not os.path.isdir(TEMPLATES):
-        return f"there is no {TEMPLATES}: install the package lxc, and lxc-templates"
+        return f"there is no {TEMPLATES}: install the packages lxc and lxc-templates"
     return None
 
 
 def has_memory(container: Container) -> bool:
+    """Whether it needs no default configuration."""
     try:
         _lxc.Container.get_config_item(container, "lxc.uts.name")
     except KeyError:
@@ -154,16 +167,22 @@ WORDS = 20  # lines of a template's output that are kept as messages
 
 
 def with_words(
-    container: Container, template: Any, output: bytes, heard: Heard
+    container: Container, template: Any, output: tuple[bytes, bytes], heard: Heard
 ) -> Heard:
-    """What was heard, and what the template said last."""
-    lines = [line.rstrip() for line in os.fsdecode(output).split("\n")]
-    lines = [line for line in lines if line.strip()][-WORDS:]
-    name = os.path.basename(os.fsdecode(template))
+    """What was heard, and what the template said last: on stderr, if it said anything
+    there."""
+    lines, errors = (
+        [line.strip() for line in os.fsdecode(data).splitlines() if line.strip()]
+        for data in output
+    )
+    last = (errors or lines)[-LAST:]
+    lines = lines[-WORDS:]
+    lines = [line for line in last if line not in lines] + lines
     own, why, text, shared, overlaps, since = heard
+    name = os.path.basename(os.fsdecode(template))
     own = f"the template {name!r} failed"
-    if lines:
-        own += ": " + "; ".join(line.strip() for line in lines[-LAST:])
+    if last:
+        own += ": " + "; ".join(last)
     stamp = time.strftime("%Y%m%d%H%M%S.000", time.gmtime())
     for line in lines:
         text += (
@@ -276,25 +295,27 @@ def has_rootfs(container: _lxc.Container) -> bool:
 # --- One at a time --------------------------------------------------------------------
 
 
-def lock_path(path: str, name: str) -> str:
-    """The file that processes of this binding lock to create a container: beside
-    liblxc's own, which the child of a create takes itself."""
+def lock_path(path: str, name: str, what: str = "create") -> str:
+    """The file that processes of this binding lock to create a container, or something
+    of it: beside liblxc's own, which the child of a create takes itself."""
     if os.geteuid() == 0:
         base = "/run"
     else:
         base = os.environ.get("XDG_RUNTIME_DIR") or os.path.expanduser(
             "~/.cache/lxc/run"
         )
-    return f"{base}/lxc/lock/{path}/.{name}.create"
+    return f"{base}/lxc/lock/{path}/.{name}.{what}"
 
 
 @contextlib.contextmanager
-def creating(path: str, name: str) -> Iterator[Heard | None]:
+def creating(
+    path: str, name: str, what: str = "create", *, wait: bool = False
+) -> Iterator[Heard | None]:
     """Hold the lock, or get the reason why that cannot be.
 
     The file stays: to remove it would let two in, one with the old file.
     """
-    file = lock_path(path, name)
+    file = lock_path(path, name, what)
     try:
         os.makedirs(os.path.dirname(file), exist_ok=True)
         fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -303,7 +324,7 @@ def creating(path: str, name: str) -> Iterator[Heard | None]:
         return
     try:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             yield taken("another thread or process is creating it")
             return
@@ -479,16 +500,36 @@ def remove_new(
         if name in but:
             continue
         path = os.path.join(directory, name)
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path, ignore_errors=True)
-            if os.path.isdir(path):
-                # Of other users' in the container's user namespace.
-                destroy_storage(container, f"dir:{path}")
-        else:
-            os.unlink(path)
+        if not remove(path):
+            # Of other users' in the container's user namespace.
+            destroy_storage(container, f"dir:{path}")
     if names is None and not but:
         with contextlib.suppress(OSError):
             os.rmdir(directory)
+
+
+def remove(path: str) -> bool:
+    """Remove a file, or a directory with all that is in it: nothing of what somebody
+    has mounted there, which is left as it is."""
+    if os.path.islink(path) or not os.path.isdir(path):
+        os.unlink(path)
+    elif not has_mounts(path):
+        shutil.rmtree(path, ignore_errors=True)
+        return not os.path.isdir(path)
+    return True
+
+
+def has_mounts(path: str) -> bool:
+    """Whether something is mounted on a directory, or below it."""
+    path = os.path.realpath(path)
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as f:
+        for line in f:
+            place = re.sub(
+                r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), line.split()[4]
+            )
+            if place == path or place.startswith(path + "/"):
+                return True
+    return False
 
 
 def destroy_storage(container: Container, storage: str) -> None:
@@ -511,8 +552,11 @@ def destroy_storage(container: Container, storage: str) -> None:
 def made_alone(
     path: Any, name: Any, call: Callable[[], bool]
 ) -> tuple[bool, Heard | None]:
-    """Have a call make a container of that name, as create() does; what liblxc leaves
-    of one that is not whole is removed."""
+    """Have a call make a container of that name, as create() does.
+
+    liblxc destroys what it could not make whole, with all that the directory has: so
+    that must be empty.
+    """
     path, name = os.path.abspath(os.fsdecode(path)), os.fsdecode(name)
     if not is_name(name):
         return call(), None  # which says what is wrong with it
@@ -520,12 +564,19 @@ def made_alone(
         if in_the_way:
             return False, in_the_way
         directory = os.path.join(path, name)
-        before = os.path.lexists(directory)
+        names = names_in(directory)
+        if names and "config" not in names and names - {"lost+found"}:
+            return False, taken(f"{directory} is there already, and is not empty")
+        status = os.stat(directory) if names is not None else None
         if call():
             return True, None
         heard = _lxc._heard()
-        if not before and os.path.isdir(directory):
-            remove_unfinished(directory)
+        if status is None:
+            remove_unfinished(path, name)
+        elif not os.path.lexists(directory):
+            os.mkdir(directory)
+            os.chown(directory, status.st_uid, status.st_gid)
+            os.chmod(directory, stat.S_IMODE(status.st_mode))
         return False, heard
 
 
@@ -533,12 +584,21 @@ def is_name(name: str) -> bool:
     return "/" not in name and name not in ("", ".", "..") and len(name) <= 200
 
 
-def remove_unfinished(directory: str) -> None:
-    partial = marker(directory)
-    if os.path.lexists(partial) and is_at_work(partial):
-        return  # of another program, which came meanwhile
-    if os.path.lexists(partial) or not os.path.exists(f"{directory}/config"):
-        shutil.rmtree(directory, ignore_errors=True)
+def remove_unfinished(path: str, name: str) -> None:
+    """Remove what a failure has left: liblxc gives up before it has a root filesystem,
+    or cannot remove that."""
+    directory = os.path.join(path, name)
+    partial, config = marker(directory), os.path.join(directory, "config")
+    if not os.path.isdir(directory) or os.path.lexists(partial):
+        return  # another program came meanwhile
+    if not os.path.exists(config):
+        remove(directory)
+    elif not has_rootfs(_lxc.Container(name, path)):
+        with contextlib.suppress(OSError):  # it is not empty
+            os.rmdir(os.path.join(directory, "rootfs"))
+        if names_in(directory) == frozenset(("config",)):
+            os.unlink(config)
+            os.rmdir(directory)
 
 
 @contextlib.contextmanager

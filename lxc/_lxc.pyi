@@ -260,7 +260,7 @@ class Container:
         rbdname: _Text | None = None,
         rbdpool: _Text | None = None,
         rbduser: _Text | None = None,
-    ) -> tuple[bool, bytes, bool, bool, bool, BaseException | None]: ...
+    ) -> tuple[bool, tuple[bytes, bytes], bool, bool, bool, BaseException | None]: ...
     def _request(
         self,
         program: _Path,

@@ -380,7 +380,7 @@ def test_the_words_of_a_template_are_the_reason(
     error = container.last_error
     assert error is not None
     assert "the template 'noisy' failed: " in str(error)
-    assert str(error).endswith("at last")
+    assert str(error).endswith("failed: second")  # what it said on stderr
     texts = {m.text for m in error.messages if m.category == "template"}
     assert texts == {"first", "second", "at last"}
     assert capfd.readouterr() == ("", "")
@@ -504,7 +504,7 @@ def test_what_creates_holds_no_descriptors_of_the_caller(
     tmp_path: Path, own_path: str, name: str
 ) -> None:
     """Nor does the template, but for those that it can inherit."""
-    body = f"ls -l /proc/$PPID/fd /proc/$$/fd >{tmp_path}/fds; echo $PPID; exit 1"
+    body = f"sleep 0.2; ls -l /proc/$PPID/fd /proc/$$/fd >{tmp_path}/fds; exit 1"
     container = lxc.Container(name, own_path)
     log = tmp_path / "log"
     assert container.set_config_item("lxc.log.file", str(log))
@@ -625,3 +625,151 @@ def test_an_empty_directory_is_kept_as_it_is(
         assert (made.stat().st_ino, os.listdir(made)) == (number, [])
     assert directory.stat().st_uid == 1234
     assert directory.stat().st_mode & 0o7777 == 0o2750
+
+
+def test_the_marker_is_locked_as_long_as_the_template_runs(
+    own_path: str, name: str, template: str
+) -> None:
+    """Others that create it, with whatever program, see that."""
+    container = lxc.Container(name, own_path)
+    thread = threading.Thread(
+        target=lambda: container.create(template, QUIET, ["hang"]), daemon=True
+    )
+    given = os.dup(0)
+    os.set_inheritable(given, True)
+    thread.start()
+    directory = Path(own_path, name)
+    wait_until((directory / "begun").exists)
+    time.sleep(0.1)
+    number = os.stat(directory / "partial").st_ino
+    locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    assert [x[3] for x in locks if x[-3].endswith(f":{number}")] == ["WRITE"]
+    os.kill(int((directory / "rootfs/etc/maker").read_text()), signal.SIGKILL)
+    thread.join(10)
+    os.close(given)
+    assert os.listdir(own_path) == []
+
+
+def test_what_a_template_leaves_may_end_at_any_time(
+    tmp_path: Path, own_path: str, name: str
+) -> None:
+    """That is not the template's own end, nor its failure."""
+    body = """
+    for argument; do
+        case $argument in
+        --path=*) path=${argument#*=} ;;
+        --rootfs=*) root=${argument#*=} ;;
+        esac
+    done
+    cp "$path/config" "$root/config"
+    echo "lxc.nonsense = 1" >"$path/config"
+    (sh -c 'sleep 0.05; exit 3' &)
+    (sleep 0.1 &)
+    sleep 0.3
+    cp "$root/config" "$path/config"
+    """
+    Path(own_path, name).mkdir()
+    container = lxc.Container(name, own_path)
+    assert container.create(noisy(tmp_path, body), QUIET), container.last_error
+    assert container.defined
+    assert not Path(own_path, name, "partial").exists()
+
+
+# --- Clones, and other calls that make a container ------------------------------------
+
+
+@pytest.fixture
+def origin(own_path: str, new_name: Callable[[], str], tmp_path: Path) -> lxc.Container:
+    """Its clones fail at the last moment, in a hook, where there is a file "fail"."""
+    container = create_bare(new_name(), own_path)
+    assert container.snapshot() == "snap0"
+    hook = tmp_path / "hook"
+    hook.write_text(f"#!/bin/sh\ntest ! -e {tmp_path}/fail\n")
+    hook.chmod(0o755)
+    for config in Path(own_path).rglob("config"):
+        with config.open("a") as file:
+            file.write(f"lxc.hook.clone = {hook}\n")
+    return lxc.Container(container.name, own_path)
+
+
+CLONES: dict[str, Callable[[lxc.Container, str], object]] = {
+    "clone": lambda origin, name: origin.clone(name),
+    "rename": lambda origin, name: origin.rename(name),
+    "snapshot_restore": lambda origin, name: origin.snapshot_restore("snap0", name),
+}
+
+
+@pytest.mark.parametrize("what", CLONES)
+def test_a_clone_leaves_what_the_directory_had(
+    origin: lxc.Container, name: str, what: str
+) -> None:
+    path = origin.get_config_path()
+    if what == "rename":
+        assert origin.snapshot_destroy("snap0")
+    directory = Path(path, name)
+    directory.mkdir()
+    (directory / "mine").write_text("mine")
+    before = tree(Path(path))
+    assert CLONES[what](origin, name) is False
+    assert isinstance(origin.last_error, lxc.AlreadyExists)
+    assert f"{directory} is there already, and is not empty" in str(origin.last_error)
+    assert tree(Path(path)) == before
+
+
+@pytest.mark.parametrize("what", CLONES)
+@pytest.mark.parametrize("there", [False, True])
+def test_a_clone_that_fails_leaves_nothing(
+    origin: lxc.Container, name: str, tmp_path: Path, what: str, there: bool
+) -> None:
+    path = origin.get_config_path()
+    if what == "rename":
+        assert origin.snapshot_destroy("snap0")
+    directory = Path(path, name)
+    if there:  # an empty directory, made for it
+        directory.mkdir()
+        os.chown(directory, 1234, 1234)
+        directory.chmod(0o2750)
+    (tmp_path / "fail").touch()
+    before = tree(Path(path))
+    assert CLONES[what](origin, name) is False
+    assert tree(Path(path)) == before
+    if there:
+        assert directory.stat().st_uid == 1234
+        assert directory.stat().st_mode & 0o7777 == 0o2750
+    (tmp_path / "fail").unlink()
+    assert CLONES[what](origin, name)
+    assert lxc.Container(name, path).defined
+
+
+SNAPSHOT = """
+import sys, lxc
+container = lxc.Container(*sys.argv[1:])
+print("open", flush=True)
+sys.stdin.readline()
+print(container.snapshot(), container.last_error)
+"""
+
+
+def test_snapshots_are_made_one_after_the_other(
+    own_path: str, new_name: Callable[[], str]
+) -> None:
+    """Of two at once liblxc lets one fail."""
+    container = create_bare(new_name(), own_path)
+    for _ in range(4):
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-Ic", SNAPSHOT, container.name, own_path],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(4)
+        ]
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "open\n"
+        for process in processes:
+            let_go(process)
+        said = {process.communicate(timeout=30)[0] for process in processes}
+        assert said == {f"snap{n} None\n" for n in range(4)}
+        container.snapshot_destroy_all()

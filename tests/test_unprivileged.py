@@ -372,6 +372,49 @@ def test_user_starts_a_container(user: User, started: lxc.Container) -> None:
     assert run_as(user, program) == [True, True, "RUNNING", pid, True]
 
 
+def test_user_creates_in_a_place_that_is_not_there_yet(user: User) -> None:
+    """As with lxc-create, that is made; what cannot be made is named."""
+    program = """
+    template = sys.argv[1]
+    new, nowhere = lxc.Container("new"), lxc.Container("new", "/proc/none")
+    path = lxc.default_config_path
+    found = [os.path.isdir(path), new.create(template, 1), str(new.last_error)]
+    found += [os.listdir(path), os.listdir(path + "/new"), new.destroy()]
+    found += [new.create("/bin/false", 1), str(new.last_error), os.listdir(path)]
+    found += [nowhere.create(template), str(nowhere.last_error)]
+    report(found + [type(nowhere.last_error).__name__])
+    """
+    found = run_as(user, program, BUSYBOX)
+    assert found[:4] == [False, True, "None", ["new"]]
+    assert sorted(found[4]) == ["config", "rootfs"]
+    assert found[5:7] == [True, False]
+    assert "the template 'false' failed" in found[7]
+    assert found[8:10] == [[], False]
+    assert found[10].endswith(
+        "/proc/none cannot be made: No such file or directory (errno 2)"
+    )
+
+
+def test_user_without_a_default_configuration_is_told(user: User) -> None:
+    program = """
+    os.environ["HOME"] = home = os.environ["HOME"] + "/run"
+    found = []
+    def create():
+        new = lxc.Container("new", home + "/none")
+        found.extend([new.create("busybox", 1), str(new.last_error)])
+        found.append(os.listdir(home + "/none"))
+    thread = threading.Thread(target=create)  # liblxc remembers $HOME in each
+    thread.start()
+    thread.join()
+    report(found)
+    """
+    made, text, left = run_as(user, program)
+    assert (made, left) == (False, [])
+    default = f"{user.home}/run/.config/lxc/default.conf"
+    assert f"there is no {default}: copy /etc/lxc/default.conf to there" in text
+    assert "/etc/subuid" in text
+
+
 @pytest.mark.parametrize("unsaved", ["", 'c.set_config_item("lxc.environment", "A=1")'])
 def test_user_attaches(user: User, started: lxc.Container, unsaved: str) -> None:
     program = f"""

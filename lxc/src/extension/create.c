@@ -30,12 +30,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define FULL_DISK (1 << 16) /* bytes: see is_full() in errors.py */
+#define MOST_INHERITED 256  /* descriptors: see leave_descriptors() */
 #define TAIL 8192           /* bytes of what a template said that are kept */
 
 struct create {
@@ -61,11 +63,13 @@ enum {
 /* Of the one call that the child makes. */
 static struct {
     struct lxc_container *c;
-    char *partial; /* the file that marks a container that is being created */
-    bool keep;     /* the directory is there already, or another for its root */
-    bool theirs;   /* it was said before that liblxc does not manage the storage */
-    int forks;     /* liblxc's: the first makes the storage, the second the template */
-    bool alone;    /* the template has what the caller left it */
+    char *partial;  /* the file that marks a container that is being created */
+    bool keep;      /* the directory is there already, or another for its root */
+    bool theirs;    /* it was said before that liblxc does not manage the storage */
+    int forks;      /* liblxc's: the first makes the storage, the second the template */
+    bool is_forked; /* this is such a child, or one of its own */
+    pid_t *pids;    /* theirs, which they write there themselves */
+    int inheritable[MOST_INHERITED], inherited; /* descriptors of the caller's */
     int report;
     volatile int facts;
 } creating;
@@ -104,6 +108,8 @@ holds_it(void)
 static void
 before_its_fork(void)
 {
+    if (creating.is_forked)
+        return;
     if (!(creating.facts & HELD_IT) && holds_it()) {
         creating.facts |= HELD_IT;
         say(creating.report, SAID_STARTED, 0, 0); /* also if it should crash */
@@ -112,12 +118,6 @@ before_its_fork(void)
         return;
     creating.forks++;
     set_managed(!creating.keep);
-}
-
-static void
-in_its_child(void)
-{
-    set_managed(true);
 }
 
 /* --- Its descriptors ---------------------------------------------------------- */
@@ -135,9 +135,9 @@ is_log(int fd, const struct stat *log)
 
 /* Put /dev/null in the place of the caller's descriptors: a pipe of his must not stay
  * open as long as this process lives.  The numbers stay taken, as liblxc may remember
- * one.  What he made inheritable is the template's, too. */
+ * one.  What he made inheritable is the template's, too: that goes later. */
 static void
-leave_descriptors(bool inheritable)
+leave_descriptors(void)
 {
     char *file = config_get(creating.c, "lxc.log.file");
     const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -151,10 +151,13 @@ leave_descriptors(bool inheritable)
     while (null >= 0 && directory != NULL && (entry = readdir(directory)) != NULL) {
         const int fd = atoi(entry->d_name);
 
-        if (fd > STDERR_FILENO && fd != null && fd != dirfd(directory) &&
-            fd != creating.report && !is_log(fd, &log) &&
-            (inheritable || (fcntl(fd, F_GETFD) & FD_CLOEXEC)))
+        if (fd <= STDERR_FILENO || fd == null || fd == dirfd(directory) ||
+            fd == creating.report || is_log(fd, &log))
+            continue;
+        if (fcntl(fd, F_GETFD) & FD_CLOEXEC)
             dup3(null, fd, O_CLOEXEC);
+        else if (creating.inherited < MOST_INHERITED)
+            creating.inheritable[creating.inherited++] = fd;
     }
     if (directory != NULL)
         closedir(directory);
@@ -162,15 +165,27 @@ leave_descriptors(bool inheritable)
         close(null);
 }
 
-/* In the parent of what liblxc forks. */
+static void
+in_its_child(void)
+{
+    set_managed(true);
+    if (!creating.is_forked && creating.forks >= 1 && creating.forks <= 2)
+        creating.pids[creating.forks - 1] = getpid();
+    creating.is_forked = true;
+}
+
+/* In the parent of what liblxc forks: the template has them now. */
 static void
 after_its_fork(void)
 {
-    /* An ordinary user's forks are others, with pipes that liblxc still needs. */
-    if (geteuid() == 0 && creating.forks == 2 && !creating.alone) {
-        creating.alone = true;
-        leave_descriptors(true);
-    }
+    int null;
+
+    if (creating.is_forked || creating.forks != 2 || creating.inherited == 0 ||
+        (null = open("/dev/null", O_RDWR | O_CLOEXEC)) < 0)
+        return;
+    while (creating.inherited > 0)
+        dup3(null, creating.inheritable[--creating.inherited], O_CLOEXEC);
+    close(null);
 }
 
 /* --- What came of it ---------------------------------------------------------- */
@@ -188,6 +203,29 @@ can_be_read(void)
     return ok;
 }
 
+/* Whether it is the storage's or the template's maker that has ended, and not what the
+ * template left: that comes to this process.  Their signals may be one. */
+static bool
+is_ours(const siginfo_t *ended, bool *succeeded)
+{
+    const pid_t pid = creating.forks >= 1 && creating.forks <= 2
+                          ? creating.pids[creating.forks - 1]
+                          : 0;
+    siginfo_t status = {.si_pid = 0};
+
+    if (pid == 0)
+        return false;
+    if (ended->si_pid != pid &&
+        (waitid(P_PID, (id_t)pid, &status, WNOHANG | WEXITED | WNOWAIT) < 0 ||
+         status.si_pid == 0))
+        return false;
+    if (ended->si_pid == pid)
+        status = *ended;
+    *succeeded = status.si_code == CLD_EXITED && status.si_status == 0;
+    creating.pids[creating.forks - 1] = 0; /* that is all that there is of it */
+    return true;
+}
+
 /* liblxc waits for its children with nothing locked, and makes room on the disk again
  * before it returns. */
 static void
@@ -195,18 +233,23 @@ look_at_child(int number, siginfo_t *ended, void *context)
 {
     const int error = errno;
     struct statfs disk;
+    bool succeeded;
 
     (void)number;
     (void)context;
-    if ((creating.facts & HELD_IT) && access(creating.partial, F_OK) < 0)
+    if (!is_ours(ended, &succeeded)) {
+        errno = error;
+        return;
+    }
+    if (access(creating.partial, F_OK) < 0)
         creating.facts |= ROBBED;
-    if (ended->si_code != CLD_EXITED || ended->si_status != 0) {
+    if (!succeeded) {
         if (statfs(creating.c->config_path, &disk) == 0 &&
             disk.f_bavail * (uint64_t)disk.f_bsize < FULL_DISK)
             creating.facts |= FULL;
-        if (creating.forks > 1)
+        if (creating.forks == 2)
             creating.facts |= TEMPLATE;
-    } else if (creating.keep && creating.forks > 1 && !can_be_read()) {
+    } else if (creating.keep && creating.forks == 2 && !can_be_read()) {
         unlink(creating.partial);
         say(creating.report, SAID_RETURNED, false, creating.facts | INVALID);
         _exit(EXIT_SUCCESS);
@@ -285,10 +328,14 @@ create_now(void *argument, int fd)
     if (asprintf(&directory, "%s/%s", c->config_path, c->name) < 0 ||
         asprintf(&creating.partial, "%s/partial", directory) < 0)
         _exit(EXIT_FAILURE);
+    creating.pids = mmap(NULL, 2 * sizeof(pid_t), PROT_READ | PROT_WRITE,
+                         MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (creating.pids == MAP_FAILED)
+        _exit(EXIT_FAILURE);
     creating.c = c;
     creating.report = fd;
     creating.keep = is_there(directory) || is_there(create->specs->dir);
-    leave_descriptors(false);
+    leave_descriptors();
     /* All that liblxc does without a template is to save, and to destroy if it cannot.
      */
     if (create->template == NULL && has_configuration(c)) {
@@ -316,10 +363,14 @@ struct stream {
     char data[PIPE_BUF];
 };
 
+struct tail {
+    size_t size; /* of all that came */
+    char data[TAIL];
+};
+
 struct output {
     struct stream streams[2];
-    size_t size; /* of all that came */
-    char tail[TAIL];
+    struct tail all, errors;
 };
 
 /* What a call has come to. */
@@ -333,7 +384,7 @@ struct outcome {
 static void
 output_init(struct output *output)
 {
-    output->size = 0;
+    output->all.size = output->errors.size = 0;
     for (int n = 0; n < 2; n++) {
         struct stream *stream = &output->streams[n];
 
@@ -365,6 +416,13 @@ stream_write(struct stream *stream)
 }
 
 static void
+tail_add(struct tail *tail, const char *data, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        tail->data[tail->size++ % TAIL] = data[i];
+}
+
+static void
 stream_read(struct stream *stream, struct output *output)
 {
     const bool last = stream->finishing && stream->left < sizeof(stream->data);
@@ -376,8 +434,9 @@ stream_read(struct stream *stream, struct output *output)
             stream_close(stream);
         return;
     }
-    for (ssize_t i = 0; i < n; i++)
-        output->tail[output->size++ % TAIL] = stream->data[i];
+    tail_add(&output->all, stream->data, (size_t)n);
+    if (stream == &output->streams[1])
+        tail_add(&output->errors, stream->data, (size_t)n);
     stream->begin = 0;
     stream->end = (size_t)n;
     if (stream->finishing)
@@ -452,18 +511,14 @@ output_open(struct output *output, struct create *create)
 }
 
 static PyObject *
-output_bytes(const struct output *output)
+tail_bytes(const struct tail *tail)
 {
-    const size_t n = output->size < TAIL ? output->size : TAIL;
-    char *last = malloc(n + 1);
+    const size_t n = tail->size < TAIL ? tail->size : TAIL;
+    char last[TAIL];
 
-    if (last == NULL)
-        return PyErr_NoMemory();
     for (size_t i = 0; i < n; i++)
-        last[i] = output->tail[(output->size - n + i) % TAIL];
-    PyObject *bytes = PyBytes_FromStringAndSize(last, (Py_ssize_t)n);
-    free(last);
-    return bytes;
+        last[i] = tail->data[(tail->size - n + i) % TAIL];
+    return PyBytes_FromStringAndSize(last, (Py_ssize_t)n);
 }
 
 /* --- Its end ------------------------------------------------------------------ */
@@ -749,10 +804,11 @@ Container__create(PyObject *self, PyObject *args, PyObject *kwargs)
     output_close(&outcome.output);
     if (!called)
         return NULL;
-    OWNED PyObject *bytes = output_bytes(&outcome.output);
-    if (bytes == NULL)
+    OWNED PyObject *all = tail_bytes(&outcome.output.all);
+    OWNED PyObject *errors = tail_bytes(&outcome.output.errors);
+    if (all == NULL || errors == NULL)
         return NULL;
-    return Py_BuildValue("OOOOOO", outcome.ok ? Py_True : Py_False, bytes,
+    return Py_BuildValue("O(OO)OOOO", outcome.ok ? Py_True : Py_False, all, errors,
                          outcome.facts & HELD_IT ? Py_True : Py_False,
                          outcome.facts & ROBBED ? Py_True : Py_False,
                          outcome.facts & TEMPLATE ? Py_True : Py_False,
