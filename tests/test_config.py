@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import LIBLXC
+from support import LIBLXC, alike
 
 import lxc
 
@@ -146,13 +146,13 @@ def test_a_missing_item_says_whether_key_or_state_is_wrong(
         with pytest.raises(KeyError) as caught:
             call(container)
         error = caught.value
-        assert error is container.last_error
+        assert alike(error, container.last_error)
         assert isinstance(error, kind)
         assert isinstance(error, lxc.LXCError)
         assert error.container == container.name
         assert words in str(error)
         assert len(container.network) >= 0
-        assert container.last_error is error
+        assert alike(container.last_error, error)
 
 
 # --- Changing -------------------------------------------------------------------------
