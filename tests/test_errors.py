@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 from conftest import create_busybox, destroy, run_python, start_and_settle
-from support import alike, refused
+from support import alike, refused, run
 
 import lxc
 
@@ -967,6 +967,86 @@ def test_saving_to_a_full_disk_is_false(small: str, new_name: NewName) -> None:
     filler.unlink()
     assert container.save_config() is True
     assert container.destroy() is True
+
+
+LIMITED = """
+import resource
+config = f"{c.get_config_path()}/{c.name}/config"
+before = open(config).read()
+
+def limited(size, call):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+    try:
+        return call()
+    except RuntimeError as error:
+        return "RLIMIT_FSIZE" in str(error)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+"""
+
+
+@pytest.mark.parametrize("size", [0, 500])
+def test_a_process_that_may_not_write_empties_no_configuration(
+    stopped: lxc.Container, size: int
+) -> None:
+    # liblxc opens, and so empties, the file before it finds that out.
+    program = f"""{LIMITED}
+c.set_config_item("lxc.environment", "A=1")
+saved = limited({size}, c.save_config)
+report([saved, "whole" in c.last_error.reason, open(config).read() == before])
+"""
+    assert run(stopped, program) == [False, True, True]
+    assert stopped.load_config()
+
+
+def test_a_process_that_may_not_write_opens_no_half_of_a_configuration(
+    stopped: lxc.Container,
+) -> None:
+    program = f"""{LIMITED}
+opened = limited(500, lambda: lxc.Container(c.name, c.get_config_path()).state)
+none = limited(500, lambda: lxc.Container("none", c.get_config_path()).state)
+report([opened, none])
+"""
+    assert run(stopped, program) == [True, "STOPPED"]
+
+
+@pytest.mark.parametrize("threads", [False, True])
+@pytest.mark.parametrize("call", ["clone", "rename", "snapshot"])
+def test_a_copy_without_room_for_its_configuration(
+    stopped: lxc.Container, call: str, threads: bool
+) -> None:
+    # liblxc crashes: the copy has an empty configuration.
+    program = f"""{LIMITED}
+if {threads}:
+    threading.Thread(target=time.sleep, args=(5,), daemon=True).start()
+call = {{
+    "clone": lambda: c.clone(c.name + "-copy"),
+    "rename": lambda: c.rename(c.name + "-copy"),
+    "snapshot": lambda: c.snapshot(),
+}}[{call!r}]
+made = limited(1500, call)
+left = [os.path.exists(f"{{c.get_config_path()}}/{{c.name}}{{end}}")
+    for end in ("-copy", "/snaps/snap0")]
+whole = len(os.listdir(rootfs(c))) > 5
+report([made, "RLIMIT_FSIZE" in c.last_error.reason, left, whole])
+"""
+    assert run(stopped, program) == [False, True, [False, False], True]
+
+
+@pytest.mark.parametrize("text", ["", "lxc.uts.name = a\n"])
+def test_a_container_without_a_root_is_not_copied(
+    own_path: str, new_name: NewName, text: str
+) -> None:
+    name = new_name()
+    os.mkdir(f"{own_path}/{name}")
+    Path(own_path, name, "config").write_text(text)
+    program = """
+    made = [c.clone(c.name + "-copy"), c.rename(c.name + "-copy")]
+    report([made, c.last_error.reason, os.listdir(c.get_config_path())])
+    """
+    container = lxc.Container(name, own_path)
+    expected = [[False, False], "it has no root filesystem", [name]]
+    assert run(container, program) == expected
 
 
 # --- Missing privileges ---------------------------------------------------------------

@@ -12,6 +12,7 @@ import itertools
 import os
 import pickle
 import re
+import resource
 import shutil
 import struct
 import subprocess
@@ -260,6 +261,45 @@ def _(world: World) -> Call:
     world.bare()
     name = world.bare(world.other()).name
     return lambda c: c.clone(name)
+
+
+@failure("no root filesystem, for a clone")
+def _(world: World) -> Call:
+    container = lxc.Container(world.name, world.path)
+    assert container.set_config_item("lxc.uts.name", "web")
+    assert container.save_config()
+    name = world.other()
+    return lambda c: c.clone(name)
+
+
+@contextlib.contextmanager
+def small_files() -> Iterator[None]:
+    """This process may write no file of more than 1500 bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1500, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@failure("a limit on the size of files, for a clone")
+def _(world: World) -> Call:
+    world.bare()
+    name = world.other()
+    return small_files()(lambda c: c.clone(name))
+
+
+@failure("a limit on the size of files")
+def _(world: World) -> Call:
+    world.bare()
+
+    def save(container: lxc.Container) -> bool:
+        container.set_config_item("lxc.environment", "A=" + "x" * 2000)
+        with small_files():
+            return container.save_config()
+
+    return save
 
 
 @failure("a name that is taken, for another")

@@ -510,3 +510,17 @@ def test_error_num_is_the_last_foreground_starts(stopped: lxc.Container) -> None
     assert stopped.start()
     assert shell(stopped, "exit 1").status == 1 << 8
     assert os.getpid() != stopped.init_pid
+
+
+def test_start_by_a_process_without_stdio(stopped: lxc.Container) -> None:
+    # As a daemon that closed them: liblxc must not get their numbers.
+    program = """
+    found = []
+    for number in (2, 1, 0):
+        os.close(number)
+        found.append([c.start(), c.state, c.stop()])
+    lxc._lxc._launcher(heap=0)
+    found.append([c.start(), c.state, c.stop()])
+    report(found)
+    """
+    assert run(stopped, program) == [[True, "RUNNING", True]] * 4

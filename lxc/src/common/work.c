@@ -134,6 +134,18 @@ close_others(const int *keep, size_t n)
 }
 
 void
+open_stdio(void)
+{
+    int fd;
+
+    /* open() takes the lowest number that is free. */
+    while ((fd = open("/dev/null", O_RDWR)) >= 0 && fd < 3)
+        ;
+    if (fd >= 0)
+        close(fd);
+}
+
+void
 null_stdio(void)
 {
     const int null = open("/dev/null", O_RDWR);
@@ -539,6 +551,7 @@ void
 start_and_tell(const struct start *start, int fd)
 {
     close_private((int[]){fd, log_descriptor()}, 2);
+    open_stdio();
     if (!start->daemonize)
         start_in_foreground(start, fd);
     setpgid(0, 0); /* a typed Ctrl-C must not end the start half-way */

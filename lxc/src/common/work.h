@@ -70,6 +70,8 @@ bool has_ended(pid_t pid); /* a zombie, too */
 void close_others(const int *keep, size_t n);
 /* Of those close what a program that is executed would not have. */
 void close_private(const int *keep, size_t n);
+void open_stdio(void); /* /dev/null where stdin, stdout or stderr is closed: liblxc gets
+                        * their numbers for its own files, and then replaces those */
 void null_stdio(void); /* /dev/null in the place of stdin, stdout and stderr */
 
 /* --- Signals ------------------------------------------------------------------ */

@@ -319,6 +319,7 @@ call_now(void *argument, int fd)
 
     setpgid(0, 0); /* a typed Ctrl-C must not end it half-way */
     default_signals();
+    open_stdio();
     say(fd, SAID_RETURNED, apart->call(apart->argument), 0);
     _exit(EXIT_SUCCESS);
 }

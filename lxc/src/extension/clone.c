@@ -9,6 +9,7 @@
 #include "handle.h"
 #include "lock.h"
 #include "reasons.h"
+#include "room.h"
 
 #include <errno.h>
 #include <stdint.h>
@@ -42,12 +43,23 @@ has_root(struct lxc_container *c)
     return c->lxc_conf != NULL && c->get_config_item(c, "lxc.rootfs.path", NULL, 0) > 0;
 }
 
-/* liblxc 7 crashes where it renames a container that has no root filesystem. */
+/* Whether it can be copied to that lxcpath, or its own where that is NULL.  liblxc
+ * crashes where it copies a container that has an empty configuration, and liblxc 7
+ * where it renames one that has no root filesystem. */
+static bool
+can_copy(struct lxc_container *c, const char *directory)
+{
+    if (has_root(c))
+        return has_room(c, directory);
+    because("it has no root filesystem");
+    return false;
+}
+
 static bool
 can_rename(struct lxc_container *c, const char *ignored)
 {
     (void)ignored;
-    return has_root(c);
+    return c->is_defined(c) && can_copy(c, NULL);
 }
 
 /* liblxc crashes where there is no root filesystem to restore to, and destroys the
@@ -58,7 +70,7 @@ can_restore(struct lxc_container *c, const char *snapshot)
     if (!c->is_defined(c) || !has_root(c))
         return false;
     if (count_snapshots(c, snapshot) > 0)
-        return true;
+        return has_room(c, NULL);
     because("there is no snapshot '%s'", snapshot);
     return false;
 }
@@ -216,6 +228,7 @@ Container_clone(PyObject *self, PyObject *args, PyObject *kwargs)
     STRINGS argv = NULL;
     unsigned long long newsize = 0;
     int flags = 0, ok = false;
+    bool possible;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&|O&O&O&O&O&O:clone", names, name,
                                      &newname, optional_lxcpath, &path, optional_int,
@@ -245,7 +258,8 @@ Container_clone(PyObject *self, PyObject *args, PyObject *kwargs)
                                 .flags = flags,
                                 .newsize = newsize,
                                 .hookargs = argv};
-    if (!call_apart(clone_now, &clone, &ok))
+    WITHOUT_GIL(possible = can_copy(clone.c, clone.lxcpath));
+    if (possible && !call_apart(clone_now, &clone, &ok))
         return NULL;
     return PyBool_FromLong(answer(&held, ok));
 }
@@ -264,6 +278,7 @@ Container_snapshot(PyObject *self, PyObject *args, PyObject *kwargs)
     static char *names[] = {"comment_path", NULL};
     OWNED PyObject *comment = NULL;
     int number = -1;
+    bool possible;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&:snapshot", names, optional_text,
                                      &comment))
@@ -277,7 +292,8 @@ Container_snapshot(PyObject *self, PyObject *args, PyObject *kwargs)
         because("the comment file %s cannot be read: %s", texts.s, strerror(errno));
         Py_RETURN_FALSE;
     }
-    if (held.c->lxc_conf != NULL && !call_apart(snapshot_now, &texts, &number))
+    WITHOUT_GIL(possible = texts.c->lxc_conf != NULL && has_room(texts.c, NULL));
+    if (possible && !call_apart(snapshot_now, &texts, &number))
         return NULL;
     if (!answer(&held, number >= 0))
         Py_RETURN_FALSE;

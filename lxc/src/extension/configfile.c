@@ -10,6 +10,7 @@
 #include "journal.h"
 #include "lock.h"
 #include "reasons.h"
+#include "room.h"
 #include "work.h"
 
 #include <fcntl.h>
@@ -76,41 +77,78 @@ save_to_stream(struct lxc_container *c, const char *path)
     return saved;
 }
 
-/* liblxc does not notice a full disk: compare what the file holds with what it should,
- * and put the old one back. */
+/* What save_config() is to write.  NULL with REFUSED where liblxc does not do it, with
+ * CUT_SHORT where there is no room, with SAVED where that cannot be told. */
+static char *
+text_to_save(struct lxc_container *c, size_t *length, enum saved *saved)
+{
+    int memory = memfd_create("config", MFD_CLOEXEC);
+    char file[32], *text = NULL;
+
+    *saved = SAVED;
+    if (memory < 0)
+        return NULL;
+    snprintf(file, sizeof(file), "/proc/self/fd/%d", memory);
+    if (!c->save_config(c, file))
+        *saved = REFUSED;
+    else
+        text = config_read(file, length);
+    /* The process's limit cuts what is in memory as well. */
+    if (lseek(memory, 0, SEEK_END) >= 0 && write(memory, "", 1) != 1)
+        *saved = CUT_SHORT;
+    close(memory);
+    if (*saved != SAVED) {
+        free(text);
+        text = NULL;
+    }
+    return text;
+}
+
+/* Compare what the file holds with what it should, and put the old one back. */
+static enum saved
+save_to_file(struct lxc_container *c, const char *path, const char *file, bool existed,
+             const char *should, size_t should_length)
+{
+    size_t old_length = 0, is_length = 0;
+    char *old = config_read(file, &old_length), *is;
+    enum saved saved = c->save_config(c, path) ? SAVED : REFUSED;
+
+    if (saved == SAVED && should != NULL &&
+        (is = config_read(file, &is_length)) != NULL) {
+        if (is_length != should_length || memcmp(is, should, is_length) != 0) {
+            saved = CUT_SHORT;
+            if (old != NULL || !existed)
+                put_back(file, old, old_length);
+        }
+        free(is);
+    }
+    free(old);
+    return saved;
+}
+
 static enum saved
 save_whole(struct lxc_container *c, const char *path)
 {
-    const char *file = path != NULL ? path : c->configfile;
-    size_t old_length, is_length, should_length;
-    char *old, *is, *should, memory[32];
+    const char *file = path != NULL ? path : c->configfile, *slash;
+    char *directory, *should;
+    size_t length = 0;
     struct stat status;
     const bool existed = stat(file, &status) == 0;
     enum saved saved;
-    int fd;
 
     if (existed && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode))
         return save_to_stream(c, file);
-    old = config_read(file, &old_length);
-    saved = c->save_config(c, path) ? SAVED : REFUSED;
-
-    if (saved == SAVED && (fd = memfd_create("config", MFD_CLOEXEC)) >= 0) {
-        snprintf(memory, sizeof(memory), "/proc/self/fd/%d", fd);
-        if (c->save_config(c, memory)) {
-            is = config_read(file, &is_length);
-            should = config_read(memory, &should_length);
-            if (is != NULL && should != NULL &&
-                (is_length != should_length || memcmp(is, should, is_length) != 0)) {
-                saved = CUT_SHORT;
-                if (old != NULL || !existed)
-                    put_back(file, old, old_length);
-            }
-            free(is);
-            free(should);
-        }
-        close(fd);
-    }
-    free(old);
+    should = text_to_save(c, &length, &saved);
+    if (saved != SAVED)
+        return saved;
+    slash = strrchr(file, '/');
+    directory = slash == NULL ? strdup(".") : strndup(file, (size_t)(slash - file) + 1);
+    if (directory != NULL && why_no_room(directory, (off_t)length) != 0)
+        saved = CUT_SHORT;
+    else
+        saved = save_to_file(c, path, file, existed, should, length);
+    free(directory);
+    free(should);
     return saved;
 }
 

@@ -8,6 +8,7 @@
 #include "journal.h"
 #include "lock.h"
 #include "reasons.h"
+#include "room.h"
 #include "work.h"
 
 #include <limits.h>
@@ -31,6 +32,14 @@ open_handle(Container *self)
         PyErr_Format(PyExc_RuntimeError,
                      "liblxc cannot open the container '%s' in '%s': its configuration "
                      "is no regular file",
+                     n, p);
+        return NULL;
+    }
+    if (!may_be_read_whole(file)) {
+        PyErr_Format(PyExc_RuntimeError,
+                     "liblxc cannot open the container '%s' in '%s': it reads the "
+                     "configuration by way of a memory file, for which this process's "
+                     "limit RLIMIT_FSIZE is too small",
                      n, p);
         return NULL;
     }

@@ -18,6 +18,7 @@
 #include "journal.h"
 #include "lock.h"
 #include "reasons.h"
+#include "room.h"
 #include "work.h"
 
 #include <stdlib.h>
@@ -729,7 +730,7 @@ load(Container *self, struct load *load)
     struct stamp after;
     size_t length;
 
-    if (file == NULL || !config_is_readable(file))
+    if (file == NULL || !config_is_readable(file) || !may_be_read_whole(file))
         return;
     load->anew =
         load->path == NULL &&
