@@ -21,6 +21,10 @@ TO_RUN_CONTAINERS=(
     uidmap wget xz-utils
 )
 TO_TEST=(mmdebstrap dpkg-dev debian-archive-keyring passwd)
+# The interpreter's own tests, for tests/test_cpython.py: the name has its version.
+testsuite() {
+    /usr/bin/python3 -c 'import sys; print("?libpython%d.%d-testsuite" % sys.version_info[:2])'
+}
 
 say() {
     printf '\n--- %s\n' "$*"

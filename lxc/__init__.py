@@ -757,6 +757,7 @@ class Container(_lxc.Container):
     ) -> Container | Literal[False]:
         """Copy the stopped container; return the new Container, or False.
 
+        LXC_CLONE_ALLOW_RUNNING copies a running one, as its files are at the moment.
         With flags=LXC_CLONE_SNAPSHOT and bdevtype="overlayfs" it is a layer over this
         one.  config_path is by default this container's own lxcpath, newsize in bytes;
         hookargs are for clone hooks.  Wraps lxc_container.clone.
@@ -1222,8 +1223,8 @@ class Container(_lxc.Container):
         The command leads a session and a process group of its own in any case:
         start_new_session and process_group=0 ask for what it has, and another
         process_group is a PermissionError.  restore_signals is as in subprocess.
-        close_fds=False is a ValueError, unless pass_fds says what to keep; preexec_fn,
-        startupinfo and creationflags are ValueErrors too.
+        With close_fds=False it gets each inheritable descriptor of this process, unless
+        pass_fds names some.  preexec_fn, startupinfo and creationflags are ValueErrors.
 
         With tty it has a terminal of its own in the container, with the size of the one
         that stdin, stdout or stderr is, or 24 lines of 80 columns.  If stdin is this

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import locale
 import operator
 import os
@@ -72,7 +73,10 @@ def split(
     text["text"] = is_text(given)
     if text["encoding"] is None and (text["text"] or text["errors"]):
         text["encoding"] = usual_encoding()
-    return streams, text, {name: given[name] for name in COMMAND}
+    options = {name: given[name] for name in COMMAND}
+    if not given["close_fds"] and not given["pass_fds"]:
+        options["pass_fds"] = inheritable()
+    return streams, text, options
 
 
 def refuse(given: Mapping[str, Any]) -> None:
@@ -85,13 +89,7 @@ def refuse(given: Mapping[str, Any]) -> None:
     for name, default in (("startupinfo", None), ("creationflags", 0)):
         if given[name] != default:
             raise ValueError(f"{name} is only supported on Windows platforms")
-    if not given["close_fds"]:
-        if not given["pass_fds"]:
-            raise ValueError(
-                "close_fds=False is not supported: the container would get each "
-                "inheritable descriptor of this process. Name those it needs in "
-                "pass_fds"
-            )
+    if given["pass_fds"] and not given["close_fds"]:
         warn("pass_fds overriding close_fds.", RuntimeWarning)
     group = given["process_group"]
     if group is not None and operator.index(group) > 0:
@@ -99,6 +97,18 @@ def refuse(given: Mapping[str, Any]) -> None:
             "process_group: the command has a session of its own, in which there is "
             "no other group"
         )
+
+
+def inheritable() -> list[int]:
+    """What a child of this process gets where nobody closes it: what a program, or one
+    that began it, has marked so.
+    """
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # that of the directory, and other threads'
+            if int(name) > 2 and os.get_inheritable(int(name)):
+                found.append(int(name))
+    return found
 
 
 def is_text(given: Mapping[str, Any]) -> bool | None:

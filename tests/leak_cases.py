@@ -215,7 +215,6 @@ def run_bad(name: str) -> tuple[Call, ...]:
         {"extra_groups": [1 << 32]},
         {"extra_groups": range(5000)},
         {"preexec_fn": print},
-        {"close_fds": False},
         {"process_group": 1},
         {"umask": "x"},
         {"pipesize": "x"},

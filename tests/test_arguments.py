@@ -239,8 +239,6 @@ def test_what_a_container_cannot_have_says_why(shared: lxc.Container, way: str) 
     before = descriptors()
     with pytest.raises(ValueError, match=r"preexec_fn .* fork .* attach_wait"):
         call(shared, ["true"], preexec_fn=print)
-    with pytest.raises(ValueError, match=r"close_fds=False .* pass_fds"):
-        call(shared, ["true"], close_fds=False)
     with pytest.raises(PermissionError, match="a session of its own"):
         call(shared, ["true"], process_group=1)
     with pytest.raises(TypeError):
@@ -321,6 +319,23 @@ def test_umask_is_the_callers_or_what_was_said(shared: lxc.Container) -> None:
         assert os.umask(0o31) == 0o31
     finally:
         os.umask(before)
+
+
+def test_close_fds_leaves_what_is_inheritable(shared: lxc.Container) -> None:
+    reader, writer = os.pipe()
+    try:
+        os.set_inheritable(writer, True)
+        script = f"echo /proc/self/fd/*; echo a >&{writer}"
+        said = output(shared, script, shell=True, close_fds=False)
+        assert os.read(reader, 9) == b"a\n"
+        assert f"/proc/self/fd/{writer}" in said.split()
+        assert f"/proc/self/fd/{reader}" not in said.split()
+        for options in ({}, {"close_fds": True}):
+            said = output(shared, "echo /proc/self/fd/*", shell=True, **options)
+            assert f"/proc/self/fd/{writer}" not in said.split()
+    finally:
+        os.close(reader)
+        os.close(writer)
 
 
 @pytest.mark.needs_python(3, 10, reason="pipesize")
