@@ -218,6 +218,8 @@ def find_error(
         kind, found = KINDS[why], own
         if why is None and operation in NEEDS_RUNNING and was_stopped(container):
             kind, found = STOPPED
+    elif operation in ("attach", "attach_wait") and was_stopped(container):
+        kind, found = why_not_running(container) if not container.running else STOPPED
     elif finding := look(container, operation, about):
         kind, found = finding
         if said is not None and (operation in REFUSES or kind is disk_full):
@@ -350,14 +352,18 @@ def why_not_running(container: Container) -> Finding:
     return NOT_DEFINED
 
 
+PF_EXITING = 4  # of Linux: a process that ends, and waits for what was below it
+
+
 def was_stopped(container: Container) -> bool:
     """Whether a container that ran stops, or is stopped by now."""
     try:
         if container.state in ("ABORTING", "STOPPED", "STOPPING"):
             return True
-        # Its monitor may not have seen yet that init has ended.
+        # Its monitor may not have seen yet that init has ended, or is about to.
         with open(f"/proc/{container.init_pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] in (b"X", b"Z")
+            fields = file.read().rpartition(b")")[2].split()
+        return fields[0] in (b"X", b"Z") or bool(int(fields[6]) & PF_EXITING)
     except (FileNotFoundError, ProcessLookupError):
         return True
     except (OSError, RuntimeError):
