@@ -370,6 +370,26 @@ if LIBLXC < (7, 0):
     LISTS["lxc.cgroup.pids.max"] = ["1", "2"]
 
 
+ONE_OF_EACH = ("lxc.prlimit.", "lxc.sysctl.", "lxc.namespace.share.")
+
+
+@pytest.mark.containers
+@pytest.mark.parametrize(
+    "key", [key for key in LISTS if not key.startswith(ONE_OF_EACH)]
+)
+def test_what_is_appended_is_there_with_the_others(
+    container: lxc.Container, key: str
+) -> None:
+    assert container.set_config_item("lxc.net.0.type", "veth")
+    once, *_ = LISTS[key]
+    assert container.set_config_item(key, LISTS[key])
+    both = [line for line in saved(container) if line.startswith(f"{key} = ")]
+    assert len(both) == 2
+    assert container.append_config_item(key, once)
+    lines = [line for line in saved(container) if line.startswith(f"{key} = ")]
+    assert lines == [*both, both[0]]
+
+
 @pytest.mark.parametrize("key", LISTS)
 def test_what_is_set_again_and_again_is_no_freed_memory(
     tmp_path: Path, key: str

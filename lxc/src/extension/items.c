@@ -417,15 +417,17 @@ set_lines(Container *self, const char *key, const char *lines)
     }
 }
 
-/* Whether an item that read as before reads as that and more now. */
+/* Whether an item that read as before reads as that and a value more now: in a line of
+ * its own, or as lxc.proc's are, with nothing in between. */
 static bool
-has_grown(const char *before, const char *after)
+has_grown(const char *before, const char *after, const char *value)
 {
     const size_t length = strlen(before);
 
     return after != NULL && strncmp(before, after, length) == 0 &&
            after[length] != '\0' &&
-           (before[length - 1] == '\n' || after[length] == '\n');
+           (before[length - 1] == '\n' || after[length] == '\n' ||
+            strcmp(after + length, value) == 0);
 }
 
 /* What was set is no list, whose older line is to go; or a list that was empty, whose
@@ -441,7 +443,7 @@ drop_older(Container *self, const char *key, const char *value, const char *befo
         return;
     }
     after = config_get(self->c, key);
-    if (!has_grown(before, after)) {
+    if (!has_grown(before, after, value)) {
         clear_one(self, key);
         set_one(self, key, value);
         now = config_get(self->c, key);
