@@ -91,12 +91,15 @@ if TYPE_CHECKING:
     import asyncio.subprocess
     import subprocess
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from typing import Any, Literal, Protocol, TypeVar, Union
+    from typing import Any, Literal, Protocol, TypeVar, Union, overload
+
+    from typing_extensions import Unpack
 
     from ._ephemeral import Ephemeral
     from ._monitor import Monitor, StateChange
     from ._netlink import Interface
     from ._numbers import Info, InterfaceStats, Stats
+    from ._options import PopenOptions, RunOptions
     from .errors import Heard
     from .process import Command, Environment, Word
 
@@ -1161,7 +1164,76 @@ class Container(_lxc.Container):
 
     # --- Commands ---------------------------------------------------------------------
 
-    def run(
+    if TYPE_CHECKING:
+
+        @overload
+        def run(
+            self,
+            args: Command,
+            *,
+            text: Literal[True],
+            encoding: str | None = None,
+            errors: str | None = None,
+            universal_newlines: bool | None = None,
+            **options: Unpack[RunOptions],
+        ) -> subprocess.CompletedProcess[str]: ...
+        @overload
+        def run(
+            self,
+            args: Command,
+            *,
+            encoding: str,
+            text: bool | None = None,
+            errors: str | None = None,
+            universal_newlines: bool | None = None,
+            **options: Unpack[RunOptions],
+        ) -> subprocess.CompletedProcess[str]: ...
+        @overload
+        def run(
+            self,
+            args: Command,
+            *,
+            errors: str,
+            text: bool | None = None,
+            encoding: str | None = None,
+            universal_newlines: bool | None = None,
+            **options: Unpack[RunOptions],
+        ) -> subprocess.CompletedProcess[str]: ...
+        @overload
+        def run(
+            self,
+            args: Command,
+            *,
+            universal_newlines: Literal[True],
+            text: bool | None = None,
+            encoding: str | None = None,
+            errors: str | None = None,
+            **options: Unpack[RunOptions],
+        ) -> subprocess.CompletedProcess[str]: ...
+        @overload
+        def run(
+            self,
+            args: Command,
+            *,
+            text: Literal[False] | None = None,
+            encoding: None = None,
+            errors: None = None,
+            universal_newlines: Literal[False] | None = None,
+            **options: Unpack[RunOptions],
+        ) -> subprocess.CompletedProcess[bytes]: ...
+        @overload
+        def run(
+            self,
+            args: Command,
+            *positional: Any,
+            text: bool | None = None,
+            encoding: str | None = None,
+            errors: str | None = None,
+            universal_newlines: bool | None = None,
+            **options: Unpack[RunOptions],
+        ) -> subprocess.CompletedProcess[Any]: ...
+
+    def run(  # type: ignore[misc]
         self,
         args: Command,
         bufsize: int = -1,
@@ -1263,7 +1335,76 @@ class Container(_lxc.Container):
             check=check,
         )
 
-    def popen(
+    if TYPE_CHECKING:
+
+        @overload
+        def popen(
+            self,
+            args: Command,
+            *,
+            text: Literal[True],
+            encoding: str | None = None,
+            errors: str | None = None,
+            universal_newlines: bool | None = None,
+            **options: Unpack[PopenOptions],
+        ) -> subprocess.Popen[str]: ...
+        @overload
+        def popen(
+            self,
+            args: Command,
+            *,
+            encoding: str,
+            text: bool | None = None,
+            errors: str | None = None,
+            universal_newlines: bool | None = None,
+            **options: Unpack[PopenOptions],
+        ) -> subprocess.Popen[str]: ...
+        @overload
+        def popen(
+            self,
+            args: Command,
+            *,
+            errors: str,
+            text: bool | None = None,
+            encoding: str | None = None,
+            universal_newlines: bool | None = None,
+            **options: Unpack[PopenOptions],
+        ) -> subprocess.Popen[str]: ...
+        @overload
+        def popen(
+            self,
+            args: Command,
+            *,
+            universal_newlines: Literal[True],
+            text: bool | None = None,
+            encoding: str | None = None,
+            errors: str | None = None,
+            **options: Unpack[PopenOptions],
+        ) -> subprocess.Popen[str]: ...
+        @overload
+        def popen(
+            self,
+            args: Command,
+            *,
+            text: Literal[False] | None = None,
+            encoding: None = None,
+            errors: None = None,
+            universal_newlines: Literal[False] | None = None,
+            **options: Unpack[PopenOptions],
+        ) -> subprocess.Popen[bytes]: ...
+        @overload
+        def popen(
+            self,
+            args: Command,
+            *positional: Any,
+            text: bool | None = None,
+            encoding: str | None = None,
+            errors: str | None = None,
+            universal_newlines: bool | None = None,
+            **options: Unpack[PopenOptions],
+        ) -> subprocess.Popen[Any]: ...
+
+    def popen(  # type: ignore[misc]
         self,
         args: Command,
         bufsize: int = -1,
@@ -1311,7 +1452,76 @@ class Container(_lxc.Container):
         streams, texts, options = split(given)
         return popen(self, args, {**streams, **texts}, options)
 
-    async def run_async(
+    if TYPE_CHECKING:
+
+        @overload
+        async def run_async(
+            self,
+            args: Command,
+            *,
+            text: Literal[True],
+            encoding: str | None = None,
+            errors: str | None = None,
+            universal_newlines: bool | None = None,
+            **options: Unpack[RunOptions],
+        ) -> subprocess.CompletedProcess[str]: ...
+        @overload
+        async def run_async(
+            self,
+            args: Command,
+            *,
+            encoding: str,
+            text: bool | None = None,
+            errors: str | None = None,
+            universal_newlines: bool | None = None,
+            **options: Unpack[RunOptions],
+        ) -> subprocess.CompletedProcess[str]: ...
+        @overload
+        async def run_async(
+            self,
+            args: Command,
+            *,
+            errors: str,
+            text: bool | None = None,
+            encoding: str | None = None,
+            universal_newlines: bool | None = None,
+            **options: Unpack[RunOptions],
+        ) -> subprocess.CompletedProcess[str]: ...
+        @overload
+        async def run_async(
+            self,
+            args: Command,
+            *,
+            universal_newlines: Literal[True],
+            text: bool | None = None,
+            encoding: str | None = None,
+            errors: str | None = None,
+            **options: Unpack[RunOptions],
+        ) -> subprocess.CompletedProcess[str]: ...
+        @overload
+        async def run_async(
+            self,
+            args: Command,
+            *,
+            text: Literal[False] | None = None,
+            encoding: None = None,
+            errors: None = None,
+            universal_newlines: Literal[False] | None = None,
+            **options: Unpack[RunOptions],
+        ) -> subprocess.CompletedProcess[bytes]: ...
+        @overload
+        async def run_async(
+            self,
+            args: Command,
+            *positional: Any,
+            text: bool | None = None,
+            encoding: str | None = None,
+            errors: str | None = None,
+            universal_newlines: bool | None = None,
+            **options: Unpack[RunOptions],
+        ) -> subprocess.CompletedProcess[Any]: ...
+
+    async def run_async(  # type: ignore[misc]
         self,
         args: Command,
         bufsize: int = -1,
@@ -1809,6 +2019,39 @@ def monitor(*names: Text, config_path: Path | None = None) -> Monitor:
     from ._monitor import Monitor
 
     return Monitor(names, config_path)
+
+
+if TYPE_CHECKING:
+
+    @overload
+    def list_containers(
+        active: object = True,
+        defined: object = True,
+        as_object: Literal[False] = False,
+        config_path: Path | None = None,
+    ) -> tuple[str, ...]: ...
+    @overload
+    def list_containers(
+        active: object,
+        defined: object,
+        as_object: Literal[True],
+        config_path: Path | None = None,
+    ) -> tuple[Container, ...]: ...
+    @overload
+    def list_containers(
+        active: object = True,
+        defined: object = True,
+        *,
+        as_object: Literal[True],
+        config_path: Path | None = None,
+    ) -> tuple[Container, ...]: ...
+    @overload
+    def list_containers(
+        active: object = True,
+        defined: object = True,
+        as_object: object = False,
+        config_path: Path | None = None,
+    ) -> tuple[Any, ...]: ...
 
 
 def list_containers(
