@@ -704,11 +704,15 @@ class Container(_lxc.Container):
         needs liblxc 6.0.6 (NotImplementedError).
 
         Return whether it was made; a failure leaves what was there before, and
-        last_error has what the template said last.  Of several processes and threads
-        that create one container at a time one does; the others get False, and
-        AlreadyExists as last_error.  The template runs in a child; it keeps the
-        caller's terminal, where there is one, and may ask.  Its output goes to the
-        caller's stdout and stderr unless flags say LXC_CREATE_QUIET.
+        last_error has what the template said last.  An ordinary user's lxcpath is made
+        where it is missing.  Of several processes and threads that create one container
+        at a time one does; the others get False, and AlreadyExists as last_error.
+
+        The template runs in a child.  Where stdin and stdout are a terminal it keeps
+        that and may ask, unless flags say LXC_CREATE_QUIET; else its stdin is
+        /dev/null, and what it says goes on to the caller's stdout and stderr, or with
+        LXC_CREATE_QUIET nowhere.  The exception of a signal handler (Ctrl-C) ends the
+        template with all that it has started, and takes back what was made.
         Wraps lxc_container.create.
         """
         from ._create import create
@@ -763,7 +767,9 @@ class Container(_lxc.Container):
         LXC_CLONE_ALLOW_RUNNING copies a running one, as its files are at the moment.
         With flags=LXC_CLONE_SNAPSHOT and bdevtype="overlayfs" it is a layer over this
         one.  config_path is by default this container's own lxcpath, newsize in bytes;
-        hookargs are for clone hooks.  Wraps lxc_container.clone.
+        hookargs are for clone hooks.  Where there is a directory of that name already
+        it must be empty (AlreadyExists as last_error): liblxc removes it if it fails.
+        Wraps lxc_container.clone.
         """
         from ._create import made_alone
 
@@ -789,7 +795,10 @@ class Container(_lxc.Container):
     def rename(self, new_name: Text) -> Container | Literal[False]:  # type: ignore[override]
         """Rename the stopped container on disk; return a new Container, or False.
 
-        This object keeps the old name.  Wraps lxc_container.rename.
+        This object keeps the old name.  A directory of the new one must be empty, as
+        for clone(); what is in the old one and is not the container's goes with it:
+        liblxc makes a copy of the container, and destroys it.
+        Wraps lxc_container.rename.
         """
         from ._create import made_alone
 
@@ -803,7 +812,8 @@ class Container(_lxc.Container):
     def snapshot(self, comment_path: Path | None = None) -> str | Literal[False]:
         """Make a snapshot of the stopped container; return its name, or False.
 
-        comment_path is a file with a comment, which is copied.
+        comment_path is a file with a comment, which is copied.  Snapshots of one
+        container are made one after the other, by several processes as well.
         Wraps lxc_container.snapshot.
         """
         from ._create import creating
@@ -825,7 +835,8 @@ class Container(_lxc.Container):
     def snapshot_restore(self, name: Text, newname: Text | None = None) -> bool:
         """Restore a snapshot, in place of this container or as newname.
 
-        Return whether that was done.  Wraps lxc_container.snapshot_restore.
+        Return whether that was done.  A directory of the new name must be empty, as for
+        clone().  Wraps lxc_container.snapshot_restore.
         """
         from ._create import creating, made_alone
 

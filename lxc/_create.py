@@ -138,29 +138,39 @@ STANDARD = "/etc/lxc/default.conf"  # of the package lxc
 
 
 def find_missing(container: Container, template: Any) -> str | None:
-    """What liblxc's library alone does not bring along."""
-    if not has_memory(container):
-        default = _lxc.get_global_config_item("lxc.default_config")
-        if default != STANDARD and os.path.exists(STANDARD):
-            if not os.path.exists(default):
-                return (
-                    f"there is no {default}: copy {STANDARD} to there, and add an "
-                    f"lxc.idmap of your ids in /etc/subuid and /etc/subgid"
-                )
-        elif not os.path.exists(default):
+    """What liblxc's library alone does not bring along, and what an ordinary user has
+    to say."""
+    default = _lxc.get_global_config_item("lxc.default_config")
+    own = item(container, "lxc.uts.name") is not None  # it needs no default then
+    if not own and not os.path.exists(default):
+        if default == STANDARD or not os.path.exists(STANDARD):
             return f"there is no {default}: install the package lxc, which has it"
+        return (
+            f"there is no {default}: copy {STANDARD} to there, and add an lxc.idmap of "
+            f"your ids in /etc/subuid and /etc/subgid"
+        )
     if not os.path.isabs(os.fsdecode(template)) and not os.path.isdir(TEMPLATES):
         return f"there is no {TEMPLATES}: install the packages lxc and lxc-templates"
+    if os.geteuid() != 0:
+        configuration: _lxc.Container = container
+        if not own:
+            configuration = _lxc.Container(container.name, container.get_config_path())
+            configuration.load_config(default)
+        if not item(configuration, "lxc.idmap"):
+            where = "its configuration" if own else default
+            return (
+                f"there is no lxc.idmap in {where}: add one of your ids in /etc/subuid "
+                f"and /etc/subgid"
+            )
     return None
 
 
-def has_memory(container: Container) -> bool:
-    """Whether it needs no default configuration."""
+def item(container: _lxc.Container, key: str) -> str | None:
+    """As it reads in memory; None where there is no configuration there."""
     try:
-        _lxc.Container.get_config_item(container, "lxc.uts.name")
+        return _lxc.Container.get_config_item(container, key)
     except KeyError:
-        return False
-    return True
+        return None
 
 
 WORDS = 20  # lines of a template's output that are kept as messages

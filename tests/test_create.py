@@ -773,3 +773,46 @@ def test_snapshots_are_made_one_after_the_other(
         said = {process.communicate(timeout=30)[0] for process in processes}
         assert said == {f"snap{n} None\n" for n in range(4)}
         container.snapshot_destroy_all()
+
+
+# --- What it needs --------------------------------------------------------------------
+
+# Without a network, and without the programs that are named.
+BARE = """
+import ctypes, os, shutil, sys, lxc
+libc = ctypes.CDLL(None)
+assert libc.unshare(0x40000000 | 0x20000) == 0  # CLONE_NEWNET, CLONE_NEWNS
+assert libc.mount(b"none", b"/", None, 0x4000 | 0x40000, None) == 0  # MS_PRIVATE
+name, path, template, hidden, *args = sys.argv[1:]
+if hidden and (program := shutil.which(hidden)):
+    assert libc.mount(b"/dev/null", program.encode(), None, 4096, None) == 0
+container = lxc.Container(name, path)
+assert container.create(template, lxc.LXC_CREATE_QUIET, args) is False
+print(container.last_error)
+"""
+CAUSES = {
+    "no network": (
+        ["download", "", "--dist=alpine", "--release=3.20", "--arch=amd64"],
+        "Failed to download",
+    ),
+    "no debootstrap": (["debian", "debootstrap"], "debootstrap: not found"),
+    "no busybox": (["busybox", "busybox"], "busybox binary"),
+    "wrong argument": (["busybox", "", "--nonsense"], "option '--nonsense'"),
+}
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_what_is_missing_is_told(own_path: str, name: str, cause: str) -> None:
+    words, text = CAUSES[cause]
+    if not Path(f"/usr/share/lxc/templates/lxc-{words[0]}").exists():
+        pytest.skip(f"there is no template {words[0]}")
+    ended = subprocess.run(
+        [sys.executable, "-Ic", BARE, name, own_path, *words],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ended.stderr == ""
+    assert f"the template {words[0]!r} failed: " in ended.stdout
+    assert text in ended.stdout
+    assert os.listdir(own_path) == []
