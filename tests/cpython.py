@@ -55,6 +55,12 @@ LEFT_OUT = {
         "SubprocessSafeWatcherTests",
         "SubprocessTransportTests",
     ],
+    "loop=, which asyncio has given up": [
+        "SubprocessPidfdWatcherTests.test_exec_loop_deprecated",
+        "SubprocessPidfdWatcherTests.test_shell_loop_deprecated",
+        "SubprocessThreadedWatcherTests.test_exec_loop_deprecated",
+        "SubprocessThreadedWatcherTests.test_shell_loop_deprecated",
+    ],
     "other systems": ["CommandsWithSpaces", "Win32ProcessTestCase"],
     "a minute of failures, which test_leaks.py looks into": [
         "ProcessTestCase.test_leaking_fds_on_error"
