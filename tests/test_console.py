@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
@@ -242,3 +244,21 @@ def test_container_still_works_with_a_terminal_open(
     assert command(running, "true").status == 0
     assert os.isatty(tty)
     assert children() == []
+
+
+def test_a_terminal_whose_descriptors_were_closed_closes_no_others(
+    shared: lxc.Container,
+) -> None:
+    program = """
+import os, sys, lxc
+container = lxc.Container(*sys.argv[1:])
+container.console_getfd()
+os.closerange(3, 100)
+files = [os.open("/dev/null", os.O_RDONLY) for _ in range(30)]
+del container
+for file in files:
+    os.fstat(file)
+"""
+    arguments = shared.name, shared.get_config_path()
+    done = subprocess.run([sys.executable, "-Ic", program, *arguments], timeout=30)
+    assert done.returncode == 0

@@ -313,6 +313,16 @@ def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
+def test_a_failure_with_a_hook_for_the_end_returns(
+    own_path: str, name: str, template: str
+) -> None:
+    """liblxc forks for the hook with the handle locked."""
+    container = lxc.Container(name, own_path)
+    assert container.set_config_item("lxc.hook.destroy", "/bin/true")
+    assert container.create(template, QUIET, ["fail"]) is False
+    assert os.listdir(own_path) == []
+
+
 # --- Another directory for the root filesystem ----------------------------------------
 
 

@@ -37,7 +37,7 @@ walk(int root, const char *path)
     char name[256];
     int fd = fcntl(root, F_DUPFD_CLOEXEC, 3);
 
-    while (fd >= 0 && *path != '\0') {
+    for (path += strspn(path, "/"); fd >= 0 && *path != '\0';) {
         const size_t length = strcspn(path, "/");
         int next;
 
@@ -48,7 +48,8 @@ walk(int root, const char *path)
         }
         memcpy(name, path, length);
         name[length] = '\0';
-        path += length + (path[length] == '/');
+        path += length;
+        path += strspn(path, "/");
         next = openat(fd, name,
                       O_PATH | O_NOFOLLOW | O_CLOEXEC | (*path ? O_DIRECTORY : 0));
         close(fd);
@@ -63,13 +64,18 @@ find_beneath(int pid, const char *path, int flags)
     const uint64_t how[3] = {(uint64_t)(O_PATH | O_CLOEXEC | flags), 0,
                              IN_ROOT | NO_MAGIC_LINKS};
     char proc[64];
-    int root, found, error;
+    int root, found = -1, error;
 
     snprintf(proc, sizeof(proc), "/proc/%d/root", pid);
     if ((root = open(proc, O_PATH | O_DIRECTORY | O_CLOEXEC)) < 0)
         return -1;
-    found = (int)syscall(SYS_openat2, root, path, how, sizeof(how));
-    if (found < 0 && errno == ENOSYS)
+    for (int i = 0; i < 100; i++) { /* somebody renames something meanwhile */
+        found = (int)syscall(SYS_openat2, root, path, how, sizeof(how));
+        if (found >= 0 || errno != EAGAIN)
+            break;
+    }
+    /* Or where a filter of system calls does not know it. */
+    if (found < 0 && (errno == ENOSYS || errno == EPERM))
         found = walk(root, path);
     error = errno;
     close(root);

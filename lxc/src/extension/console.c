@@ -115,7 +115,6 @@ Container_console_getfd(PyObject *self, PyObject *args, PyObject *kwargs)
     static char *names[] = {"ttynum", NULL};
     int ttynum = -1, ptx = -1, busy;
     struct slot *slot;
-    struct stat status;
     bool running;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O&:console_getfd", names,
@@ -143,8 +142,9 @@ Container_console_getfd(PyObject *self, PyObject *args, PyObject *kwargs)
     }
     fcntl(busy, F_SETFD, FD_CLOEXEC);
     fcntl(ptx, F_SETFD, FD_CLOEXEC);
-    fstat(ptx, &status);
-    *slot = (struct slot){held.self->slots, busy, ptx, status.st_rdev, status.st_ino};
+    *slot = (struct slot){.next = held.self->slots, .busy = busy, .ptx = ptx};
+    fstat(busy, &slot->was[0]);
+    fstat(ptx, &slot->was[1]);
     held.self->slots = slot;
     return PyLong_FromLong(ptx);
 }

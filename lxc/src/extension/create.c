@@ -68,6 +68,7 @@ static struct {
     bool theirs;    /* it was said before that liblxc does not manage the storage */
     int forks;      /* liblxc's: the first makes the storage, the second the template */
     bool is_forked; /* this is such a child, or one of its own */
+    bool is_over;   /* see there */
     pid_t *pids;    /* theirs, which they write there themselves */
     int inheritable[MOST_INHERITED], inherited; /* descriptors of the caller's */
     int report;
@@ -103,12 +104,22 @@ holds_it(void)
     return false;
 }
 
+/* Whether liblxc has removed its marker, as it does before it destroys what it could
+ * not create.  It has the handle locked then, and forks for hooks and some storage. */
+static bool
+is_over(void)
+{
+    creating.is_over = creating.is_over || ((creating.facts & HELD_IT) &&
+                                            access(creating.partial, F_OK) < 0);
+    return creating.is_over;
+}
+
 /* Before each fork of liblxc's.  What it makes from now on is ours, if it is so at
  * all, and it may take that away again where nothing else is there. */
 static void
 before_its_fork(void)
 {
-    if (creating.is_forked)
+    if (creating.is_forked || is_over())
         return;
     if (!(creating.facts & HELD_IT) && holds_it()) {
         creating.facts |= HELD_IT;
@@ -168,7 +179,8 @@ leave_descriptors(void)
 static void
 in_its_child(void)
 {
-    set_managed(true);
+    if (!creating.is_over)
+        set_managed(true);
     if (!creating.is_forked && creating.forks >= 1 && creating.forks <= 2)
         creating.pids[creating.forks - 1] = getpid();
     creating.is_forked = true;

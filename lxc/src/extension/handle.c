@@ -58,7 +58,15 @@ open_handle(Container *self)
     return c;
 }
 
-/* Give back the terminals whose descriptor the caller has closed, or all. */
+bool
+is_still(int fd, const struct stat *was)
+{
+    struct stat status;
+
+    return fstat(fd, &status) == 0 && status.st_dev == was->st_dev &&
+           status.st_ino == was->st_ino && status.st_rdev == was->st_rdev;
+}
+
 void
 release_slots(Container *self, bool all)
 {
@@ -66,15 +74,14 @@ release_slots(Container *self, bool all)
 
     while (*link != NULL) {
         struct slot *slot = *link;
-        struct stat status;
 
-        if (!all && fstat(slot->ptx, &status) == 0 && status.st_rdev == slot->device &&
-            status.st_ino == slot->inode) {
+        if (!all && is_still(slot->ptx, &slot->was[1])) {
             link = &slot->next;
             continue;
         }
         *link = slot->next;
-        close(slot->busy);
+        if (is_still(slot->busy, &slot->was[0]))
+            close(slot->busy);
         free(slot);
     }
 }

@@ -11,6 +11,8 @@
 
 #include <lxc/lxccontainer.h>
 
+#include <sys/stat.h>
+
 struct notes {
     char **entries; /* see enum note; NULL at the end */
     size_t n, room;
@@ -95,9 +97,11 @@ void Container_dealloc(PyObject *object);
 struct slot {
     struct slot *next;
     int busy, ptx;
-    dev_t device;
-    ino_t inode;
+    struct stat was[2]; /* what the two were: a number may be another file's by now */
 };
+
+/* Whether a descriptor is still that file. */
+bool is_still(int fd, const struct stat *was);
 
 /* Give back the terminals whose descriptor the caller has closed, or all. */
 void release_slots(Container *self, bool all);

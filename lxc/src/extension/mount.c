@@ -59,8 +59,8 @@ replaces(struct lxc_container *c, const struct mount *mount)
     const int fd = find_beneath(c->init_pid(c), mount->target, O_NOFOLLOW);
     bool found;
 
-    if (fd < 0)
-        return errno == ELOOP; /* a magic link of /proc */
+    if (fd < 0) /* what cannot be seen may be there */
+        return errno != ENOENT && errno != ENOTDIR;
     found = fstat(fd, &target) == 0;
     close(fd);
     if (mount->source != NULL && *mount->source != '\0' &&

@@ -89,6 +89,20 @@ start_apart(struct held *held, struct start *start, struct child *child, bool *l
     return !PyErr_Occurred() && child_fork(child, start_now, start, false);
 }
 
+static bool
+can_start(const struct held *held)
+{
+    if (held->c->lxc_conf == NULL) {
+        because_it(NOT_DEFINED);
+        return false;
+    }
+    if (!journal_has_bare_shmounts(held->self))
+        return true;
+    because("lxc.mount.auto = shmounts: lacks a path, and would hang: use "
+            "shmounts:/a/shared/mount");
+    return false;
+}
+
 PyObject *
 Container_start(PyObject *self, PyObject *args, PyObject *kwargs)
 {
@@ -119,15 +133,8 @@ Container_start(PyObject *self, PyObject *args, PyObject *kwargs)
         HELD held = hold(self, CONFIG | ADOPT);
         if (held.c == NULL)
             return NULL;
-        if (held.c->lxc_conf == NULL) {
-            because_it(NOT_DEFINED);
+        if (!can_start(&held))
             Py_RETURN_FALSE;
-        }
-        if (journal_has_bare_shmounts(held.self)) {
-            because("lxc.mount.auto = shmounts: lacks a path, and would hang: use "
-                    "shmounts:/a/shared/mount");
-            Py_RETURN_FALSE;
-        }
         /* Once more by a fork if its file was changed while the launcher read it, or if
          * that is of no use here. */
         if (!start_apart(&held, &start, &child, &launched))

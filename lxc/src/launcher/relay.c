@@ -12,6 +12,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 /* Where nobody has a terminal whose size could be asked for. */
@@ -80,6 +82,7 @@ receive_terminal(int control)
     struct msghdr *message = wrap(&parcel);
     struct cmsghdr *rights;
     struct message first;
+    struct stat status;
     unsigned int number;
     int ptmx;
 
@@ -90,8 +93,11 @@ receive_terminal(int control)
         rights->cmsg_type != SCM_RIGHTS || rights->cmsg_len != CMSG_LEN(sizeof(int)))
         return -1;
     memcpy(&ptmx, CMSG_DATA(rights), sizeof(ptmx));
-    /* Only a terminal's other side has such a number. */
-    if (ioctl(ptmx, TIOCGPTN, &number) < 0 || fcntl(ptmx, F_SETFL, O_NONBLOCK) < 0) {
+    /* Only a terminal's other side has such a number: a file of a file system in the
+     * container's hands may say so as well, and then never answer. */
+    if (fstat(ptmx, &status) < 0 || !S_ISCHR(status.st_mode) ||
+        status.st_rdev != makedev(5, 2) || ioctl(ptmx, TIOCGPTN, &number) < 0 ||
+        fcntl(ptmx, F_SETFL, O_NONBLOCK) < 0) {
         close(ptmx);
         return -1;
     }
