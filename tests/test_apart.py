@@ -415,10 +415,13 @@ def test_function_prints_while_threads_do(
     here = sys.stdout, sys.stderr, sys.__stdout__, sys.stdin
 
     def work():
+        # One at a time: CPython before 3.12.4 writes uninitialized memory where several
+        # threads print (gh-119506).
         while not over.is_set():
-            print("thread" * 50)
-            print("thread" * 50, file=sys.stderr)
-            logging.info("thread" * 50)
+            with lock:
+                print("thread" * 50)
+                print("thread" * 50, file=sys.stderr)
+                logging.info("thread" * 50)
 
     def function():
         print("function")
@@ -435,7 +438,7 @@ def test_function_prints_while_threads_do(
         (x.name, x.mode, x.encoding, x.errors, x.line_buffering, x.write_through)
         for x in (sys.stdin, sys.stdout, sys.stderr)
     ]
-    over = threading.Event()
+    over, lock = threading.Event(), threading.Lock()
     threads = [threading.Thread(target=work, daemon=True) for _ in range(3)]
     # One of them waits for input, which never comes.
     reader, writer = os.pipe()
@@ -461,10 +464,9 @@ def test_function_prints_while_threads_do(
             assert running.next() == [[0] * 20, True]
             running.process.wait(20)
     for file in (*(tmp_path / name for name in names), log):
-        # Nothing is lost, and nothing is there twice.  Bytes, as CPython before 3.12.4
-        # writes uninitialized memory where several threads print (gh-119506).
+        # Nothing is lost, and nothing is there twice.
         expected = 20 if file.name == "err" else 10
-        assert file.read_bytes().count(b"function") == expected
+        assert file.read_text().count("function") == expected
 
 
 # --- Descriptors of the caller's ------------------------------------------------------
