@@ -282,6 +282,31 @@ def test_a_directory_may_be_a_mount_point(
         assert libc.umount2(paths[1], 2) == 0
 
 
+@pytest.mark.parametrize("defined", [False, True])
+def test_half_a_container_is_none_after_sigkill_of_the_caller(
+    inhabited: Path, template: str, defined: bool
+) -> None:
+    name, path = inhabited.name, str(inhabited.parent)
+    if defined:
+        assert lxc.Container(name, path).save_config()
+    before = tree(inhabited)
+    program = (
+        "import lxc, sys\n"
+        "lxc.Container(*sys.argv[1:3]).create(sys.argv[3], 1, ['hang'])"
+    )
+    process = subprocess.Popen([sys.executable, "-Ic", program, name, path, template])
+    wait_until((inhabited / "begun").exists)
+    maker = int((inhabited / "rootfs/etc/maker").read_text())
+    creator = parent_of(maker)
+    process.kill()
+    process.wait(10)
+    os.kill(maker, signal.SIGKILL)
+    wait_until(lambda: not alive(creator))
+    (inhabited / "begun").unlink()
+    assert tree(inhabited) == before
+    assert lxc.Container(name, path).create(template, QUIET)
+
+
 @pytest.mark.parametrize("victim", ["caller", "all"])
 def test_sigkill_in_the_middle_leaves_files_where_they_were(
     inhabited: Path, template: str, victim: str

@@ -25,6 +25,7 @@
 #include <errno.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -47,6 +48,7 @@ struct create {
     int flags;
     char **argv;
     int output[2]; /* for its stdout and stderr; -1: it keeps the caller's */
+    pid_t parent;
 };
 
 /* What a call has come to, in bits. */
@@ -313,6 +315,56 @@ begin_unmanaged(struct lxc_container *c)
     set_managed(false);
 }
 
+/* --- Without its caller -------------------------------------------------------- */
+
+/* What was there before. */
+struct before {
+    char *config, *root; /* paths */
+    char *content;       /* of the configuration; NULL: there was none */
+    size_t length;
+    bool has_root;
+};
+
+static void
+look_before(struct before *before, const char *directory)
+{
+    if (asprintf(&before->config, "%s/config", directory) < 0 ||
+        asprintf(&before->root, "%s/rootfs", directory) < 0)
+        _exit(EXIT_FAILURE);
+    before->content = config_read(before->config, &before->length);
+    before->has_root = is_there(before->root);
+}
+
+static int
+remove_entry(const char *path, const struct stat *status, int kind, struct FTW *place)
+{
+    (void)status;
+    (void)kind;
+    (void)place;
+    remove(path);
+    return 0;
+}
+
+/* The caller was killed, so that it cannot take back what was made: half a root
+ * filesystem must not look like a container. */
+static void
+restore(const struct before *before)
+{
+    const int fd = before->content != NULL
+                       ? open(before->config, O_WRONLY | O_CREAT | O_CLOEXEC, 0640)
+                       : -1;
+
+    if (before->content == NULL)
+        unlink(before->config);
+    else if (fd >= 0 &&
+             write(fd, before->content, before->length) == (ssize_t)before->length)
+        (void)!ftruncate(fd, (off_t)before->length);
+    if (fd >= 0)
+        close(fd);
+    if (!before->has_root)
+        nftw(before->root, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+}
+
 static void
 stay(int number)
 {
@@ -330,6 +382,7 @@ create_now(void *argument, int fd)
         .sa_sigaction = look_at_child,
         .sa_flags = SA_SIGINFO | SA_RESTART | SA_NOCLDSTOP,
     };
+    struct before before;
     char *directory;
     bool ok;
 
@@ -354,12 +407,16 @@ create_now(void *argument, int fd)
         say(fd, SAID_RETURNED, c->save_config(c, NULL), 0);
         _exit(EXIT_SUCCESS);
     }
+    look_before(&before, directory);
     if (has_configuration(c))
         begin_unmanaged(c);
     sigaction(SIGCHLD, &action, NULL);
     pthread_atfork(before_its_fork, after_its_fork, in_its_child);
     ok = c->create(c, create->template, create->bdevtype, create->specs, create->flags,
                    create->argv);
+    if (!ok && creating.keep && (creating.facts & HELD_IT) &&
+        !(creating.facts & ROBBED) && getppid() != create->parent)
+        restore(&before);
     say(fd, SAID_RETURNED, ok, creating.facts);
     _exit(EXIT_SUCCESS);
 }
@@ -774,6 +831,7 @@ parse_and_create(PyObject *self, PyObject *args, PyObject *kwargs,
         .specs = &padded.specs,
         .flags = flags,
         .argv = argv != NULL ? argv : none,
+        .parent = getpid(),
     };
     return call_create(self, &create, outcome);
 }
