@@ -151,7 +151,7 @@ def find_missing(container: Container, template: Any) -> str | None:
         )
     if not os.path.isabs(os.fsdecode(template)) and not os.path.isdir(TEMPLATES):
         return f"there is no {TEMPLATES}: install the packages lxc and lxc-templates"
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 and os.access(container.get_config_path(), os.W_OK):
         configuration: _lxc.Container = container
         if not own:
             configuration = _lxc.Container(container.name, container.get_config_path())

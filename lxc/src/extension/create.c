@@ -48,7 +48,6 @@ struct create {
     int flags;
     char **argv;
     int output[2]; /* for its stdout and stderr; -1: it keeps the caller's */
-    pid_t parent;
 };
 
 /* What a call has come to, in bits. */
@@ -315,9 +314,8 @@ begin_unmanaged(struct lxc_container *c)
     set_managed(false);
 }
 
-/* --- Without its caller -------------------------------------------------------- */
+/* --- What was there before ---------------------------------------------------- */
 
-/* What was there before. */
 struct before {
     char *config, *root; /* paths */
     char *content;       /* of the configuration; NULL: there was none */
@@ -345,8 +343,8 @@ remove_entry(const char *path, const struct stat *status, int kind, struct FTW *
     return 0;
 }
 
-/* The caller was killed, so that it cannot take back what was made: half a root
- * filesystem must not look like a container. */
+/* Here, and not by the caller, who may have been killed: half a root filesystem must
+ * not look like a container.  He removes what else is new. */
 static void
 restore(const struct before *before)
 {
@@ -415,7 +413,7 @@ create_now(void *argument, int fd)
     ok = c->create(c, create->template, create->bdevtype, create->specs, create->flags,
                    create->argv);
     if (!ok && creating.keep && (creating.facts & HELD_IT) &&
-        !(creating.facts & ROBBED) && getppid() != create->parent)
+        !(creating.facts & ROBBED) && !is_there(creating.partial))
         restore(&before);
     say(fd, SAID_RETURNED, ok, creating.facts);
     _exit(EXIT_SUCCESS);
@@ -831,7 +829,6 @@ parse_and_create(PyObject *self, PyObject *args, PyObject *kwargs,
         .specs = &padded.specs,
         .flags = flags,
         .argv = argv != NULL ? argv : none,
-        .parent = getpid(),
     };
     return call_create(self, &create, outcome);
 }
