@@ -7,9 +7,10 @@ Without the four arguments that say whether the output is str or bytes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from .process import Environment, Word
+if TYPE_CHECKING:
+    from .process import Environment, Word
 
 __all__ = ["PopenOptions", "RunOptions"]
 

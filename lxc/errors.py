@@ -216,7 +216,9 @@ def find_error(
         kind, found = why_not_running(container)
     elif own is not None:
         kind, found = KINDS[why], own
-        if why is None and operation in NEEDS_RUNNING and was_stopped(container):
+        # reboot2() says itself what became of it.
+        may_be_stopped = why is None and operation in NEEDS_RUNNING - {"reboot2"}
+        if may_be_stopped and was_stopped(container):
             kind, found = STOPPED
     elif operation in ("attach", "attach_wait") and was_stopped(container):
         kind, found = why_not_running(container) if not container.running else STOPPED

@@ -32,6 +32,7 @@ pytestmark = pytest.mark.containers
 
 # Arguments that each method takes, all of them that it has.
 CALLS: dict[str, tuple[Any, ...]] = {
+    "addresses": (),
     "add_device_net": ("none-such", "eth0"),
     "add_device_node": ("/dev/null", "/dev/null"),
     "append_config_item": ("lxc.environment", "A=1"),
@@ -58,6 +59,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "get_ips": ("eth0", "inet", 0, 0),
     "get_keys": ("lxc.net.0",),
     "get_running_config_item": ("lxc.environment",),
+    "info": (),
     "init_pidfd": (),
     "load_config": ("/nowhere/config",),
     "migrate": (
@@ -84,10 +86,15 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "snapshot_list": (),
     "snapshot_restore": ("snap0", "d"),
     "start": (False, True, False, ("/bin/true",)),
+    "stats": (),
     "stop": (),
     "umount": ("/mnt", 2),
     "unfreeze": (),
     "wait": ("RUNNING", 0),
+    "wait_for": (bool, 0),
+    "wait_for_ips": (0,),
+    "wait_for_port": (80, 0),
+    "wait_until_booted": (0,),
 }
 RAW_CALLS = {
     **{name: given for name, given in CALLS.items() if hasattr(_lxc.Container, name)},
