@@ -707,11 +707,11 @@ hear_all(const struct child *child, struct outcome *outcome)
 }
 
 static bool
-is_marked(const struct lxc_container *c)
+has_directory(const struct lxc_container *c)
 {
     char path[PATH_MAX];
 
-    snprintf(path, sizeof(path), "%s/%s/partial", c->config_path, c->name);
+    snprintf(path, sizeof(path), "%s/%s", c->config_path, c->name);
     return access(path, F_OK) == 0;
 }
 
@@ -751,10 +751,11 @@ call_create(PyObject *self, struct create *create, struct outcome *outcome)
         return false;
     heard = hear_all(&child, outcome);
     child_reap(&child);
-    /* liblxc crashes where the configuration is gone, but does not remove its marker.
+    /* liblxc crashes where the configuration is gone: a template's doing, unless all
+     * is.
      */
     if (!heard && outcome->interruption == NULL && (outcome->facts & HELD_IT) &&
-        !is_marked(c))
+        !has_directory(c))
         outcome->facts |= ROBBED;
     if (outcome->ok)
         take_result(&held);
