@@ -694,7 +694,7 @@ are_free(int wanted)
  * running or for stopped; and where an answer of the monitor has more of them than can
  * still be had, liblxc closes numbers of the caller's. */
 static bool
-has_room(int what)
+has_descriptors(int what)
 {
     const int wanted = what & GATHERS ? MANY : what & TALKS ? SOME : 0;
 
@@ -719,7 +719,7 @@ hold(PyObject *object, int what)
                         "this Container was never initialized: call its __init__()");
         return nothing;
     }
-    if (!has_room(what) || !take_own(self, what))
+    if (!has_descriptors(what) || !take_own(self, what))
         return nothing;
     if ((what & PIDFD) && !(find_place(self) && take_other(&self->place->lock, self))) {
         lock_drop(&self->lock, mode);
