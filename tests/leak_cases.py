@@ -144,9 +144,15 @@ def attach_bad(name: str) -> tuple[Call, ...]:
         for o in options
     ]
     calls.append(lambda w: getattr(w.running, name)(5))
-    calls.append(lambda w: getattr(w.running, name)(COMMAND, ["true", 5]))
-    calls.append(lambda w: getattr(w.running, name)(COMMAND, ("true", ["a", 5])))
+    calls.append(lambda w: refuse_word(w, name, ["true", 5]))
+    calls.append(lambda w: refuse_word(w, name, ("true", ["a", 5])))
     return tuple(calls)
+
+
+def refuse_word(w: World, name: str, command: Any) -> None:
+    """A word that is no text is a failure like others, which does not raise."""
+    assert getattr(w.running, name)(COMMAND, command) == -1
+    raise TypeError(w.running.last_error)
 
 
 # What a few threads more or less at the time cost.
@@ -619,7 +625,7 @@ CASES: dict[str, Case] = {
             bad=(lambda w, kind=kind: kind(),),
         )
         for kind in (
-            *(lxc.AlreadyExists, lxc.AlreadyRunning, lxc.NotDefined),
+            *(lxc.AlreadyExists, lxc.AlreadyRunning, lxc.NoSuchItem, lxc.NotDefined),
             *(lxc.PermissionDenied, lxc.TimedOut),
         )
     },
