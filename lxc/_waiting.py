@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from . import FAMILIES, Container, _lxc
 from ._init import INTERVAL, Init, Watch, seconds
 from ._netlink import Network, open_inside, read, read_apart
-from .errors import NotRunning, TimedOut
+from .errors import LXCError, NotRunning, PermissionDenied, TimedOut
 
 if TYPE_CHECKING:
     from ._netlink import Interface
@@ -463,6 +463,12 @@ def wait_for_command(
                 continue  # the watch knows whether it reboots
             except BlockingIOError:
                 said = "it could not be run"
+                continue
+            except PermissionDenied:
+                raise
+            except LXCError as error:
+                # What it was attached to is gone, perhaps, as when it reboots.
+                said = f"it could not be run: {error.reason}"
                 continue
             if done.returncode == 0:
                 return done
