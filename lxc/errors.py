@@ -232,7 +232,10 @@ def find_error(
     elif said is not None:
         return LXCError(operation, container.name, said, messages=messages)
     else:
-        kind, found = suspect(container, operation)
+        try:
+            kind, found = suspect(container, operation)
+        except OSError:
+            kind, found = LXCError, SILENCE  # as in look()
     return kind(operation, container.name, found, messages=messages, found=found)
 
 

@@ -76,14 +76,37 @@ is_in(int fd, const int *list, size_t n)
 struct kept {
     const int *list;
     size_t n;
-    bool public; /* and what a program that is executed would have */
+    bool public;     /* and what a program that is executed would have */
+    struct stat log; /* and the file that liblxc logs to for a handle */
 };
+
+/* Which liblxc has open, under a number that it does not tell: it would write to what
+ * has that number next. */
+static void
+keep_log(struct kept *kept, struct lxc_container *c)
+{
+    char *file = config_get(c, "lxc.log.file");
+
+    if (file == NULL || stat(file, &kept->log) < 0)
+        kept->log.st_ino = 0;
+    free(file);
+}
+
+static bool
+is_log(int fd, const struct stat *log)
+{
+    struct stat status;
+
+    return log->st_ino != 0 && fstat(fd, &status) == 0 &&
+           status.st_ino == log->st_ino && status.st_dev == log->st_dev;
+}
 
 static void
 close_one(int fd, const struct kept *kept)
 {
     if (!is_in(fd, kept->list, kept->n) &&
-        !(kept->public && (fcntl(fd, F_GETFD) & FD_CLOEXEC) == 0))
+        !(kept->public && (fcntl(fd, F_GETFD) & FD_CLOEXEC) == 0) &&
+        !is_log(fd, &kept->log))
         close(fd);
 }
 
@@ -107,9 +130,24 @@ close_each(const struct kept *kept)
 }
 
 void
-close_private(const int *keep, size_t n)
+close_private(struct lxc_container *c, const int *keep, size_t n)
 {
-    close_each(&(struct kept){keep, n, true});
+    struct kept kept = {.list = keep, .n = n, .public = true};
+
+    keep_log(&kept, c);
+    close_each(&kept);
+}
+
+void
+close_for_call(struct lxc_container *c, const int *keep, size_t n)
+{
+    struct kept kept = {.list = keep, .n = n};
+
+    keep_log(&kept, c);
+    if (kept.log.st_ino == 0)
+        close_others(keep, n);
+    else
+        close_each(&kept);
 }
 
 void
@@ -124,7 +162,7 @@ close_others(const int *keep, size_t n)
             if (keep[i] >= from && keep[i] < to)
                 to = keep[i];
         if (to > from && syscall(SYS_close_range, from, to - 1, 0) < 0) {
-            close_each(&(struct kept){keep, n, false}); /* before Linux 5.9 */
+            close_each(&(struct kept){.list = keep, .n = n}); /* before Linux 5.9 */
             return;
         }
         if (to == INT_MAX)
@@ -550,7 +588,7 @@ start_in_foreground(const struct start *start, int fd)
 void
 start_and_tell(const struct start *start, int fd)
 {
-    close_private((int[]){fd, log_descriptor()}, 2);
+    close_private(start->c, (int[]){fd, log_descriptor()}, 2);
     open_stdio();
     if (!start->daemonize)
         start_in_foreground(start, fd);

@@ -68,8 +68,10 @@ bool has_ended(pid_t pid); /* a zombie, too */
 
 /* Close all from 3 on but these. */
 void close_others(const int *keep, size_t n);
+/* The same before a call of a handle's, whose log stays open. */
+void close_for_call(struct lxc_container *c, const int *keep, size_t n);
 /* Of those close what a program that is executed would not have. */
-void close_private(const int *keep, size_t n);
+void close_private(struct lxc_container *c, const int *keep, size_t n);
 void open_stdio(void); /* /dev/null where stdin, stdout or stderr is closed: liblxc gets
                         * their numbers for its own files, and then replaces those */
 void null_stdio(void); /* /dev/null in the place of stdin, stdout and stderr */

@@ -163,7 +163,8 @@ attach_in_child(void *argument, int fd)
     /* With a terminal liblxc's call lasts as long as the program.  A function is to
      * have what its caller has. */
     if (call->kind != FUNCTION)
-        close_private((int[]){fd, log_descriptor(), attach->options.log_fd,
+        close_private(call->c,
+                      (int[]){fd, log_descriptor(), attach->options.log_fd,
                               attach->late[0], attach->late[1], attach->late[2],
                               call->stdio[0], call->stdio[1], call->stdio[2]},
                       9);
@@ -209,7 +210,7 @@ attach_nothing(void *argument, int fd)
     options.stdin_fd = options.stdout_fd = options.stderr_fd = -1;
     options.personality = -1;
     null_stdio();
-    close_others((int[]){fd, log_descriptor()}, 2);
+    close_for_call(call->c, (int[]){fd, log_descriptor()}, 2);
     int result = attach_hidden(call->c, run_nothing, NULL, &options, &pid);
     if (result == 0)
         waitpid(pid, NULL, 0);

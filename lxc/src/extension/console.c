@@ -44,9 +44,10 @@ console_now(void *argument, int fd)
         _exit(EXIT_FAILURE);
     terminal_give(&console->terminal);
     default_signals();
-    close_others((int[]){fd, log_descriptor(), console->stdinfd, console->stdoutfd,
-                         console->stderrfd},
-                 5);
+    close_for_call(c,
+                   (int[]){fd, log_descriptor(), console->stdinfd, console->stdoutfd,
+                           console->stderrfd},
+                   5);
     say(fd, SAID_RETURNED,
         c->console(c, console->ttynum, console->stdinfd, console->stdoutfd,
                    console->stderrfd, console->escape),

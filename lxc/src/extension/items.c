@@ -457,6 +457,17 @@ drop_older(Container *self, const char *key, const char *value, const char *befo
     free(after);
 }
 
+/* A limit of a cgroup can be given several times; how that reads depends on the
+ * release. */
+static bool
+is_limit(const char *key)
+{
+    return (strncmp(key, "lxc.cgroup.", 11) == 0 ||
+            strncmp(key, "lxc.cgroup2.", 12) == 0) &&
+           strncmp(key, "lxc.cgroup.dir", 14) != 0 &&
+           strcmp(key, "lxc.cgroup.relative") != 0;
+}
+
 /* As liblxc does, which adds to lists. */
 static bool
 append(Container *self, const char *key, const char *value)
@@ -472,7 +483,7 @@ append(Container *self, const char *key, const char *value)
     known = self->c->get_config_item(self->c, key, NULL, 0) >= 0;
     before = config_get(self->c, key);
     ok = set_one(self, key, value);
-    if (ok && known && strcmp(key, "lxc.idmap") != 0)
+    if (ok && known && strcmp(key, "lxc.idmap") != 0 && !is_limit(key))
         drop_older(self, key, value, before);
     free(before);
     return ok;

@@ -63,7 +63,7 @@ migrate_now(void *argument, int fd)
     default_signals();
     if (m->cmd == MIGRATE_RESTORE) { /* it becomes the container's monitor */
         null_stdio();
-        close_others((int[]){fd, log_descriptor()}, 2);
+        close_for_call(m->c, (int[]){fd, log_descriptor()}, 2);
     }
     result = m->call(m);
     log_seal(); /* the monitor would write there as long as the container runs */

@@ -36,7 +36,7 @@ stop_now(void *argument, int fd)
     struct lxc_container *c = argument;
 
     null_stdio();
-    close_others((int[]){fd, log_descriptor()}, 2);
+    close_for_call(c, (int[]){fd, log_descriptor()}, 2);
     say(fd, SAID_RETURNED, c->stop(c), 0);
     _exit(EXIT_SUCCESS);
 }
