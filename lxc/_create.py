@@ -140,6 +140,10 @@ STANDARD = "/etc/lxc/default.conf"  # of the package lxc
 def find_missing(container: Container, template: Any) -> str | None:
     """What liblxc's library alone does not bring along, and what an ordinary user has
     to say."""
+    from .errors import why_not_writable
+
+    if why_not_writable(container.get_config_path()):
+        return None  # which comes first
     default = _lxc.get_global_config_item("lxc.default_config")
     own = item(container, "lxc.uts.name") is not None  # it needs no default then
     if not own and not os.path.exists(default):
