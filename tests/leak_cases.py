@@ -737,6 +737,7 @@ CASES: dict[str, Case] = {
         lambda w: raises(w.undefined.info),
         no_arguments("info"),
         times=40,
+        allowed=THREADS,
     ),
     "Stats": Case(
         lambda w: lxc.Stats(*[1] * 16, interfaces={}),
@@ -755,6 +756,7 @@ CASES: dict[str, Case] = {
         lambda w: raises(w.stopped.addresses, w.undefined.addresses),
         no_arguments("addresses"),
         times=40,
+        allowed=THREADS,
     ),
     "wait_for": Case(
         lambda w: (w.running.wait_for(lambda: True), w.running.wait_for(["true"])),
