@@ -80,19 +80,17 @@ struct kept {
     struct stat log; /* and the file that liblxc logs to for a handle */
 };
 
-/* Which liblxc has open, under a number that it does not tell: it would write to what
- * has that number next. */
-static void
-keep_log(struct kept *kept, struct lxc_container *c)
+void
+find_log(struct lxc_container *c, struct stat *log)
 {
     char *file = config_get(c, "lxc.log.file");
 
-    if (file == NULL || stat(file, &kept->log) < 0)
-        kept->log.st_ino = 0;
+    if (file == NULL || stat(file, log) < 0)
+        log->st_ino = 0;
     free(file);
 }
 
-static bool
+bool
 is_log(int fd, const struct stat *log)
 {
     struct stat status;
@@ -134,7 +132,7 @@ close_private(struct lxc_container *c, const int *keep, size_t n)
 {
     struct kept kept = {.list = keep, .n = n, .public = true};
 
-    keep_log(&kept, c);
+    find_log(c, &kept.log);
     close_each(&kept);
 }
 
@@ -143,7 +141,7 @@ close_for_call(struct lxc_container *c, const int *keep, size_t n)
 {
     struct kept kept = {.list = keep, .n = n};
 
-    keep_log(&kept, c);
+    find_log(c, &kept.log);
     if (kept.log.st_ino == 0)
         close_others(keep, n);
     else
@@ -393,7 +391,7 @@ prepare_hiding(void)
 
 /* A security module's label is written by liblxc through /proc/PID of the attached
  * process, which an ordinary user may not open where that process hides. */
-bool
+static bool
 can_hide(void)
 {
     char label;

@@ -66,6 +66,12 @@ bool has_ended(pid_t pid); /* a zombie, too */
 /* A forked process has all descriptors of its parent.  While it waits it would keep a
  * pipe from ending, or a file from being closed: so it keeps what is on a list only. */
 
+/* The file that a handle logs to, lxc.log.file, which liblxc has open under a number
+ * that it does not tell: it would write to what has that number next.  st_ino is 0
+ * where there is none. */
+void find_log(struct lxc_container *c, struct stat *log);
+bool is_log(int fd, const struct stat *log);
+
 /* Close all from 3 on but these. */
 void close_others(const int *keep, size_t n);
 /* The same before a call of a handle's, whose log stays open. */
@@ -200,9 +206,6 @@ int run_shell(void *payload);
  * to be looked into from there: it still has this process's memory. */
 int attach_hidden(struct lxc_container *c, lxc_attach_exec_t run, void *payload,
                   lxc_attach_options_t *options, pid_t *pid);
-
-/* Whether that is possible: see there. */
-bool can_hide(void);
 
 /* Make the call, in whatever process: the options take what they point to from here. */
 int attach_now(struct lxc_container *c, struct attach *attach, int (*run)(void *),

@@ -134,37 +134,23 @@ before_its_fork(void)
 
 /* --- Its descriptors ---------------------------------------------------------- */
 
-/* Whether liblxc may write its log there. */
-static bool
-is_log(int fd, const struct stat *log)
-{
-    struct stat status;
-
-    return fd == log_descriptor() ||
-           (log->st_ino != 0 && fstat(fd, &status) == 0 &&
-            status.st_dev == log->st_dev && status.st_ino == log->st_ino);
-}
-
 /* Put /dev/null in the place of the caller's descriptors: a pipe of his must not stay
  * open as long as this process lives.  The numbers stay taken, as liblxc may remember
  * one.  What he made inheritable is the template's, too: that goes later. */
 static void
 leave_descriptors(void)
 {
-    char *file = config_get(creating.c, "lxc.log.file");
     const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     DIR *directory = opendir("/proc/self/fd");
     struct stat log = {0};
     struct dirent *entry;
 
-    if (file == NULL || stat(file, &log) < 0)
-        log.st_ino = 0;
-    free(file);
+    find_log(creating.c, &log);
     while (null >= 0 && directory != NULL && (entry = readdir(directory)) != NULL) {
         const int fd = atoi(entry->d_name);
 
         if (fd <= STDERR_FILENO || fd == null || fd == dirfd(directory) ||
-            fd == creating.report || is_log(fd, &log))
+            fd == creating.report || fd == log_descriptor() || is_log(fd, &log))
             continue;
         if (fcntl(fd, F_GETFD) & FD_CLOEXEC)
             dup3(null, fd, O_CLOEXEC);

@@ -58,7 +58,8 @@ open_handle(Container *self)
     return c;
 }
 
-bool
+/* Whether a descriptor is still that file. */
+static bool
 is_still(int fd, const struct stat *was)
 {
     struct stat status;

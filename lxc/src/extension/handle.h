@@ -100,9 +100,6 @@ struct slot {
     struct stat was[2]; /* what the two were: a number may be another file's by now */
 };
 
-/* Whether a descriptor is still that file. */
-bool is_still(int fd, const struct stat *was);
-
 /* Give back the terminals whose descriptor the caller has closed, or all. */
 void release_slots(Container *self, bool all);
 
